@@ -1,0 +1,1 @@
+"""Phantom .cine files: reading and writing."""

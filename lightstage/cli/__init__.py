@@ -1,0 +1,1 @@
+"""The ``lightstage`` command, one file per sub-command."""

@@ -1,0 +1,1 @@
+"""Any light on a reflectance field: environment maps, light weights, studio lights."""

@@ -1,0 +1,1 @@
+"""The learnt performer: head-model renders in, a reflectance field out."""
