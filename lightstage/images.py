@@ -115,7 +115,9 @@ def _write_exr(path: Path, picture: NDArray[np.float32]) -> None:
 
     names = "RGB" if picture.ndim == 3 else "Y"
     planes = np.moveaxis(np.atleast_3d(picture), -1, 0)
-    channels = {name: np.ascontiguousarray(plane) for name, plane in zip(names, planes, strict=True)}
+    channels = {
+        name: np.ascontiguousarray(plane) for name, plane in zip(names, planes, strict=True)
+    }
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     try:
         with OpenEXR.File(header, channels) as file:

@@ -89,7 +89,9 @@ class Manifest(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as reason:
-            raise cls.error(f"{source}: is not a valid {cls.__name__}: {explain(reason)}.") from None
+            raise cls.error(
+                f"{source}: is not a valid {cls.__name__}: {explain(reason)}."
+            ) from None
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with ``changes``, validated anew."""
