@@ -357,8 +357,7 @@ class FieldsWriter:
 
 
 def _as_half(image: NDArray[np.floating]) -> NDArray[np.float16]:
-    clipped = np.clip(image, -FLOAT16_MAX, FLOAT16_MAX)
-    return clipped.astype(np.float16)
+    return np.asarray(np.clip(image, -FLOAT16_MAX, FLOAT16_MAX), dtype=np.float16)
 
 
 def _find_store(path: Path) -> Path:

@@ -166,7 +166,7 @@ class Session:
         path = Path(path)
         if cls.is_at(path):
             raise SessionError(f"{path}: is a session already.")
-        if path.is_dir() and any(path.iterdir()) or path.is_file():
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
             raise SessionError(f"{path}: is in use for something else; name a new folder.")
         check_fit(dome, sequence, str(path))
         (path / "takes").mkdir(parents=True, exist_ok=True)
