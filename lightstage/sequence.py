@@ -199,13 +199,20 @@ class CaptureSequence(Manifest):
         last = first + math.ceil((sets - 1) * self._frames_per_set(rate_hz) + self.period / 2)
         return last + self._groups_after * self.period + 1
 
-    def possible_centres(self, frame_count: int) -> NDArray[np.int64]:
-        """Return the indices of all tracking frames that have a whole window around them."""
-        first = len(self.preamble) + self.period - 1
-        opened = self.preamble and self.preamble[-1] == "tracking"
-        skipped = self._groups_before - (1 if opened else 0)
-        last = frame_count - 1 - self._groups_after * self.period
-        return np.arange(first + skipped * self.period, last + 1, self.period, dtype=np.int64)
+    def possible_centres(self, frame_count: int, first_frame: int = 0) -> NDArray[np.int64]:
+        """Return the indices of all tracking frames that have a whole window around them.
+
+        Args:
+            frame_count: index of the take's last frame, plus one.
+            first_frame: index of the take's first frame, above 0 where it starts in mid-cycle.
+        """
+        before, after = self._groups_before * self.period, self._groups_after * self.period
+        # the first group's window may be opened by a tracking frame that ends the preamble
+        opened = len(self.preamble) > 0 and self.preamble[-1] == "tracking"
+        opening = len(self.preamble) - 1 + (0 if opened else self.period)
+        skipped = max(0, math.ceil((first_frame - opening) / self.period))
+        first = opening + skipped * self.period + before
+        return np.arange(first, frame_count - after, self.period, dtype=np.int64)
 
     def window(self, centre: int, time_s: float | None = None) -> Window:
         """Return the frames of the set centred on the tracking frame ``centre``.
@@ -230,7 +237,9 @@ class CaptureSequence(Manifest):
         time = centre / self.frame_rate_hz if time_s is None else time_s
         return Window(time, centre, frames, tracking)
 
-    def windows(self, rate_hz: float | None = None, frame_count: int | None = None) -> list[Window]:
+    def windows(
+        self, rate_hz: float | None = None, frame_count: int | None = None, first_frame: int = 0
+    ) -> list[Window]:
         """Return one window for each output time at ``rate_hz``.
 
         Output times start at the first possible centre and are ``1 / rate_hz`` apart; each is
@@ -239,6 +248,7 @@ class CaptureSequence(Manifest):
         Args:
             rate_hz: OLAT sets per second; ``None`` = one for each tracking frame.
             frame_count: frames in the take, preamble included; ``None`` = a one-second take.
+            first_frame: index of the take's first frame, above 0 where it starts in mid-cycle.
 
         Raises:
             SequenceError: the rate is not above 0 or is above ``tracking_rate_hz``.
@@ -247,7 +257,7 @@ class CaptureSequence(Manifest):
             frame_count = len(self.preamble) + max(
                 math.ceil(self.frame_rate_hz), self.frames_per_window + self.period
             )
-        centres = self.possible_centres(frame_count)
+        centres = self.possible_centres(frame_count, first_frame)
         spacing = self._frames_per_set(rate_hz)
         if len(centres) == 0:
             return []
