@@ -46,7 +46,7 @@ def flow_between(
         start: a flow to start from, such as that to a time nearby.
     """
     settings = settings or FlowSettings()
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(settings.finest_scale)
     search.setGradientDescentIterations(settings.gradient_descent_iterations)
     search.setVariationalRefinementIterations(settings.variational_iterations)

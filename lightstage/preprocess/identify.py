@@ -31,7 +31,7 @@ class Identification:
     """What each frame of a take shows.
 
     Attributes:
-        step_index: each frame's place in the sequence (see ``CaptureSequence.step``), ``(frames,)``.
+        step_index: each frame's place in the sequence, as ``CaptureSequence.step`` counts.
         known: whether the frame can be trusted to show that step, ``(frames,)`` bool.
         dropped: steps between the first and the last frame that no frame shows.
         method: what the phase rests on, in words.
@@ -135,7 +135,8 @@ def _places_in_time(
     if not 0.9 < beat_ns / nominal_ns < 1.1:
         raise SequenceError(
             f"the take's frames are {beat_ns / 1e3:.4g} us apart, the sequence says "
-            f"{nominal_ns / 1e3:.4g} us ({frame_rate_hz:g} fps); give the sequence it was made with."
+            f"{nominal_ns / 1e3:.4g} us ({frame_rate_hz:g} fps); give the sequence it was made "
+            f"with."
         )
     beats = np.rint(steps_ns / beat_ns).astype(np.int64)
     if (beats <= 0).any() or beats.sum() > 4 * count:
@@ -173,8 +174,8 @@ def _tracking_residue(
     others = np.delete(likeness, best)
     if period > 1 and likeness[best] - others.max() < _CLEAR_MARGIN:
         raise SequenceError(
-            f"no tracking frames are to be seen: no place in the period of {period} frames is "
-            f"much more alike over time ({likeness[best]:.2f}) than the others ({others.max():.2f})."
+            f"no tracking frames are to be seen: no place in the period of {period} frames is much "
+            f"more alike over time ({likeness[best]:.2f}) than the others ({others.max():.2f})."
         )
     return best, float(likeness[best])
 
