@@ -196,8 +196,8 @@ class CaptureSequence(Manifest):
         if sets < 1:
             raise SequenceError(f"at least one set must be asked for, not {sets}.")
         first = len(self.preamble) + (self._groups_before + 1) * self.period - 1
-        last = first + math.ceil((sets - 1) * self._frames_per_set(rate_hz) + self.period / 2)
-        return last + self._groups_after * self.period + 1
+        intervals = math.ceil((sets - 1) * self._frames_per_set(rate_hz) / self.period - 1e-9)
+        return first + (intervals + self._groups_after) * self.period + 1
 
     def possible_centres(self, frame_count: int, first_frame: int = 0) -> NDArray[np.int64]:
         """Return the indices of all tracking frames that have a whole window around them.
