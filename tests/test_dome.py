@@ -83,7 +83,7 @@ def test_a_wrong_lp_file_is_refused_with_the_reason(tmp_path, text, complaint):
 def test_a_wrong_json_dome_is_refused(tmp_path, text):
     path = tmp_path / "dome.json"
     path.write_text(text)
-    with pytest.raises(DomeError, match="dome.json"):
+    with pytest.raises(DomeError, match=r"dome\.json"):
         Dome.load(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_each_output_time_gets_the_nearest_tracking_frame(sequence, share):
     frame_count = len(sequence.preamble) + 4 * sequence.cycle_frames
     windows = sequence.windows(rate_hz, frame_count)
     half_interval_s = sequence.period / sequence.frame_rate_hz / 2
-    for earlier, later in zip(windows, windows[1:], strict=False):
+    for earlier, later in itertools.pairwise(windows):
         assert later.time_s - earlier.time_s == pytest.approx(1 / rate_hz)
         assert later.centre > earlier.centre
     for window in windows:

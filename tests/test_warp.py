@@ -72,6 +72,6 @@ def test_an_invalid_flow_stays_invalid():
 def test_each_interpolation_keeps_a_plane(interpolation):
     flow = np.full((SIZE, SIZE, 2), 0.25, np.float32)
     expected = plane() + 3 * 0.25 - 2 * 0.25
-    assert np.allclose(
-        warp(plane(), flow, interpolation)[5:-5, 5:-5], expected[5:-5, 5:-5], atol=0.02
-    )
+    off = np.abs(warp(plane(), flow, interpolation) - expected)[5:-5, 5:-5]
+    # OpenCV's cubic kernel (a = -0.75) bends a ramp by up to 3/64 of its slope along each axis
+    assert off.max() <= 5 * 3 / 64
