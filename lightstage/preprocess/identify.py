@@ -22,6 +22,8 @@ from lightstage.sequence import CaptureSequence, StepKind
 _COARSE = (12, 16)
 #: A phase is believed when its score is ahead of the next best by this (scores are correlations).
 _CLEAR_MARGIN = 0.05
+#: A tracking frame's correlation with those around it is at least this.
+_LEAST_LIKENESS = 0.8
 #: A take is refused when more than this share of its frames contradict the sequence.
 _MOST_CONTRADICTING = 0.2
 
@@ -274,7 +276,7 @@ def _lean_of_a_ball(directions: NDArray[np.float64]) -> NDArray[np.float64]:
     return _lean(lit.astype(np.float32), (normals[..., 2] * seen).astype(np.float32))
 
 
-def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+def _correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     a, b = a - a.mean(), b - b.mean()
     size = float(np.sqrt((a * a).sum() * (b * b).sum()))
     return float((a * b).sum()) / size if size > 0 else 0.0
@@ -324,15 +326,18 @@ def _agrees_with_tracking(
     One OLAT frame cannot be told from another by this: that rests on its time.
     """
     kinds = np.array([sequence.step(int(step)).kind for step in step_index])
-    is_tracking = kinds == StepKind.TRACKING
     agrees = np.ones(len(pictures), dtype=bool)
     level = pictures.mean(axis=(1, 2))
-    if not (is_tracking & known).any():
+    tracking = np.flatnonzero((kinds == StepKind.TRACKING) & known)
+    if len(tracking) < 3:
         return agrees
-    typical = np.median(pictures[is_tracking & known], axis=0)
-    spread = np.abs(pictures - typical).mean(axis=(1, 2)) / max(float(typical.mean()), 1e-6)
-    usual = float(np.median(spread[is_tracking & known]))
-    agrees[is_tracking] = spread[is_tracking] < max(3.0 * usual, 0.35)
+    usual_level = float(np.median(level[tracking]))
+    for place, index in enumerate(tracking):
+        around = tracking[max(0, place - 2) : place + 3]
+        typical = np.median(pictures[around], axis=0)
+        like = _correlation(pictures[index].ravel(), typical.ravel())
+        same_level = 0.5 * usual_level < level[index] < 2.0 * usual_level
+        agrees[index] = same_level and like > _LEAST_LIKENESS
     dark = kinds == StepKind.DARK
-    agrees[dark] = level[dark] < 0.25 * float(typical.mean())
+    agrees[dark] = level[dark] < 0.25 * usual_level
     return agrees
