@@ -48,7 +48,7 @@ def progress_bar(
 ) -> Iterator[Callable[[int, int], None]]:
     """Yield a function ``(done, total)`` that draws a bar with rate and time left.
 
-    Drawn on standard error, and only where that is a terminal; elsewhere it says a line at the end.
+    Drawn on standard error, and only where that is a terminal.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -66,19 +66,15 @@ def progress_bar(
         disable=quiet or not console.is_terminal,
         transient=False,
     )
-    state = {"done": 0, "total": 0}
     with bar:
         task = bar.add_task(what, total=None, rate="")
 
         def update(done: int, total: int) -> None:
-            state.update(done=done, total=total)
             speed = bar.tasks[0].speed
             rate = f"{speed:.2f} {unit}/s" if speed else ""
             bar.update(task, completed=done, total=total, rate=rate)
 
         yield update
-    if not quiet and not console.is_terminal:
-        say(f"{what}: {state['done']} of {state['total']} {unit}")
 
 
 def parse_range(text: str, what: str) -> tuple[float, float]:
