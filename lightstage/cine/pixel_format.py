@@ -29,8 +29,8 @@ PACKINGS: tuple[str, ...] = get_args(Packing)
 COMPRESSION_OF: dict[Packing | None, int] = {None: BI_RGB, "P10": BI_PACKED, "P12L": BI_PACKED12L}
 PACKING_OF: dict[int, Packing | None] = {code: name for name, code in COMPRESSION_OF.items()}
 
-#: SETUP.CFA's low byte. 3 and 4 agree with FFmpeg and LibRaw; 5 is inferred (the vendor's documents
-#: print an impossible cell) and 6 follows their text; 1 and 2 were heads of the 1990s.
+#: SETUP.CFA's low byte. 3 to 6 agree with FFmpeg, 3 and 4 with LibRaw too (of 5 the vendor's documents
+#: print an impossible cell); 1 and 2 were heads whose layout is not published.
 FILTER_OF: dict[int, ColourFilter] = {0: "GRAY", 3: "GBRG", 4: "RGGB", 5: "GRBG", 6: "BGGR"}
 CFA_OF: dict[str, int] = {"RGB": 0, **{name: code for code, name in FILTER_OF.items()}}
 
