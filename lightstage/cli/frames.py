@@ -6,8 +6,7 @@ from pathlib import Path
 
 import rich_click as click
 
-from lightstage.cli.options import PATH, json_option, quiet_option
-from lightstage.cli.terminal import print_json, progress_bar, say
+from lightstage.terminal import PATH, json_option, print_json, progress_bar, quiet_option, say
 
 
 @click.command("frames")

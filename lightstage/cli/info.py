@@ -7,8 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from lightstage.cli.options import PATH, json_option
-from lightstage.cli.terminal import print_json, print_table
+from lightstage.terminal import PATH, json_option, print_json, print_table
 
 
 @click.command("info")

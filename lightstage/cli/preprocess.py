@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from lightstage.cli.options import PATH, json_option, quiet_option, usable_cores, workers_option
-from lightstage.cli.terminal import print_json, print_table, progress_bar, say
+from lightstage.terminal import (
+    PATH,
+    json_option,
+    print_json,
+    print_table,
+    progress_bar,
+    quiet_option,
+    say,
+    usable_cores,
+    workers_option,
+)
 
 if TYPE_CHECKING:
     from lightstage.preprocess.jobs import PreprocessResult

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
-from lightstage.cli.options import PATH, json_option, quiet_option
-from lightstage.cli.terminal import parse_range, print_json, progress_bar, say
+from lightstage.terminal import (
+    PATH,
+    json_option,
+    parse_range,
+    print_json,
+    progress_bar,
+    quiet_option,
+    say,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +36,7 @@ _STILL_FILM_FRAMES = 100
     metavar="FILE|NAME",
     help="A latitude-longitude map (.hdr, .exr), or a built-in: studio, overcast, sunset.",
 )
-@click.option("--studio", metavar="NAME", help="A studio light: 'list' names them.")
+@click.option("--studio", metavar="NAME", help="A studio light; --list-lights names them.")
 @click.option(
     "--rotate",
     default="0",
@@ -54,6 +61,14 @@ _STILL_FILM_FRAMES = 100
     required=True,
     metavar="FILE",
     help="A picture (.png, .tif, .exr, .hdr) or a film (.mp4, .mov, frame_%04d.png).",
+)
+@click.option(
+    "--list-lights",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _, wanted: _list_lights(ctx) if wanted else None,
+    help="Name all built-in environments and studio lights, and stop.",
 )
 @quiet_option
 @json_option
@@ -84,9 +99,6 @@ def command(
     from lightstage.images import check_writable, write_image
     from lightstage.relighting import exposure_for, relight
 
-    if studio == "list":
-        _list_studio_lights()
-        return
     if (environment is None) == (studio is None):
         raise InputError("give either --environment or --studio, to say what light there is.")
     film = is_film(output)
@@ -176,8 +188,10 @@ class _Light:
         return divide_by_gains(weights, self._dome.gains)
 
 
-def _list_studio_lights() -> None:
-    from lightstage.relighting import STUDIO_LIGHTS
+def _list_lights(ctx: click.Context) -> None:
+    from lightstage.relighting import ENVIRONMENTS, STUDIO_LIGHTS
 
-    for name, light in STUDIO_LIGHTS.items():
-        click.echo(f"{name:12s} {light.description}")
+    for title, lights in (("--environment", ENVIRONMENTS), ("--studio", STUDIO_LIGHTS)):
+        for name, light in lights.items():
+            click.echo(f"{title} {name:12s} {light.description}")
+    ctx.exit()
