@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +38,9 @@ def p10_code() -> Pixels:
 
 def unpack_p10(packed: Bytes) -> Pixels:
     """Return the 10-bit codes ``(n,)``, 0 to 1023, of ``(n * 5 / 4,)`` bytes, first pixel first."""
-    groups = packed.reshape(-1, 5).astype(np.uint16)
-    b0, b1, b2, b3, b4 = (groups[:, i] for i in range(5))
-    codes = np.empty((len(groups), 4), np.uint16)
-    np.bitwise_or(b0 << 2, b1 >> 6, out=codes[:, 0])
-    np.bitwise_or((b1 & 0x3F) << 4, b2 >> 4, out=codes[:, 1])
-    np.bitwise_or((b2 & 0x0F) << 6, b3 >> 2, out=codes[:, 2])
-    np.bitwise_or((b3 & 0x03) << 8, b4, out=codes[:, 3])
+    codes = np.empty((len(packed) // 5, 4), np.uint16)
+    for i in range(4):  # code i lies within bytes i and i + 1 of its group
+        codes[:, i] = (_big_endian_pairs(packed, i, 5) >> (6 - 2 * i)) & 0x3FF
     return codes.reshape(-1)
 
 
@@ -61,11 +58,9 @@ def pack_p10(codes: Pixels) -> Bytes:
 
 def unpack_p12l(packed: Bytes) -> Pixels:
     """Return the 12-bit values ``(n,)``, 0 to 4095, of ``(n * 3 / 2,)`` bytes."""
-    groups = packed.reshape(-1, 3).astype(np.uint16)
-    b0, b1, b2 = (groups[:, i] for i in range(3))
-    values = np.empty((len(groups), 2), np.uint16)
-    np.bitwise_or(b0 << 4, b1 >> 4, out=values[:, 0])
-    np.bitwise_or((b1 & 0x0F) << 8, b2, out=values[:, 1])
+    values = np.empty((len(packed) // 3, 2), np.uint16)
+    values[:, 0] = _big_endian_pairs(packed, 0, 3) >> 4
+    values[:, 1] = _big_endian_pairs(packed, 1, 3) & 0xFFF
     return values.reshape(-1)
 
 
@@ -77,3 +72,9 @@ def pack_p12l(values: Pixels) -> Bytes:
     packed[:, 1] = (v0 & 0x0F) << 4 | v1 >> 8
     packed[:, 2] = v1 & 0xFF
     return packed.reshape(-1)
+
+
+def _big_endian_pairs(packed: Bytes, first: int, step: int) -> NDArray[Any]:
+    """Return bytes ``first`` and ``first + 1`` of each group of ``step`` as one 16-bit number."""
+    data = np.ascontiguousarray(packed)
+    return np.ndarray((len(data) // step,), ">u2", buffer=data.data, offset=first, strides=(step,))

@@ -29,8 +29,8 @@ PACKINGS: tuple[str, ...] = get_args(Packing)
 COMPRESSION_OF: dict[Packing | None, int] = {None: BI_RGB, "P10": BI_PACKED, "P12L": BI_PACKED12L}
 PACKING_OF: dict[int, Packing | None] = {code: name for name, code in COMPRESSION_OF.items()}
 
-#: SETUP.CFA's low byte. 3 to 6 agree with FFmpeg, 3 and 4 with LibRaw too (of 5 the vendor's documents
-#: print an impossible cell); 1 and 2 were heads whose layout is not published.
+#: SETUP.CFA's low byte. 3 to 6 agree with FFmpeg, 3 and 4 with LibRaw too (the vendor's documents
+#: print an impossible cell for 5). 1 and 2 were heads whose layout is not published.
 FILTER_OF: dict[int, ColourFilter] = {0: "GRAY", 3: "GBRG", 4: "RGGB", 5: "GRBG", 6: "BGGR"}
 CFA_OF: dict[str, int] = {"RGB": 0, **{name: code for code, name in FILTER_OF.items()}}
 
@@ -97,7 +97,7 @@ class PixelFormat:
     def decode(self, stored: NDArray[np.uint8]) -> NDArray[Any]:
         """Return the pixels of one image's ``(frame_bytes,)`` bytes: own memory, top row first."""
         if self.packing == "P10":
-            return p10_linear()[unpack_p10(stored)].reshape(self.shape)
+            return p10_linear().take(unpack_p10(stored), mode="clip").reshape(self.shape)
         if self.packing == "P12L":
             return unpack_p12l(stored).reshape(self.shape)
         # Whole-byte images are Windows bitmaps: bottom row first, and B, G, R where in colour.
