@@ -1,1 +1,52 @@
-"""Any light on a reflectance field: environment maps, light weights, studio lights."""
+"""Any light on a reflectance field: environment maps, light weights, studio lights.
+
+::
+
+    from lightstage.relighting import light_weights, load_environment, relight
+
+    weights = light_weights(load_environment("studio"), fields.directions)
+    image = relight(fields[0].olat, weights)
+"""
+
+from __future__ import annotations
+
+from lightstage.relighting.combine import (
+    exposure_for,
+    film_exposure,
+    present_lights,
+    relight,
+    relight_frames,
+)
+from lightstage.relighting.environment import EnvironmentMap, load_environment
+from lightstage.relighting.procedural import ENVIRONMENTS, procedural_environment
+from lightstage.relighting.sphere import pixel_directions, pixel_solid_angles
+from lightstage.relighting.studio import (
+    STUDIO_LIGHTS,
+    StudioLight,
+    studio_environment,
+    studio_rig,
+    studio_weights,
+)
+from lightstage.relighting.weights import divide_by_gains, light_weights, rotation_sweep
+
+__all__ = [
+    "ENVIRONMENTS",
+    "STUDIO_LIGHTS",
+    "EnvironmentMap",
+    "StudioLight",
+    "divide_by_gains",
+    "exposure_for",
+    "film_exposure",
+    "light_weights",
+    "load_environment",
+    "pixel_directions",
+    "pixel_solid_angles",
+    "present_lights",
+    "procedural_environment",
+    "relight",
+    "relight_frames",
+    "rotation_sweep",
+    "studio_environment",
+    "studio_rig",
+    "studio_weights",
+]

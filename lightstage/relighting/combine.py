@@ -1,0 +1,171 @@
+"""Light a performer: the weighted sum of the one-light images, and its exposure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightstage.colour import luminance
+from lightstage.errors import DomeError, InputError
+from lightstage.fields import ReflectanceFields
+
+Missing = Literal["raise", "skip"]
+
+#: Values worked on at a time, so that a block of the sum stays in the processor's cache.
+_BLOCK_VALUES = 24576
+
+
+def relight(
+    olat: NDArray[np.floating], weights: ArrayLike, *, missing: Missing = "raise"
+) -> NDArray[np.float32]:
+    """Return the image under a light, ``I = sum over l of w_l * OLAT_l`` per colour.
+
+    Light is additive, so this is exact for any light that the weights describe. The unit is that
+    of the one-light images times that of the weights: see :func:`exposure_for`.
+
+    Args:
+        olat: one image per light, ``(lights, height, width, 3)``, linear.
+        weights: ``(lights, 3)``, as :func:`~lightstage.relighting.light_weights` returns them.
+            Lights whose weight is 0 are not looked at.
+        missing: what to do where an image that is needed holds NaN (``aligned.zarr`` marks so
+            what was not recorded). ``raise`` refuses; ``skip`` takes it as dark, so that the
+            result lacks that light. To keep the light's energy, give its cell to its neighbours:
+            ``light_weights(…, present=present_lights(olat))``.
+
+    Returns:
+        ``(height, width, 3)`` float32.
+
+    Raises:
+        DomeError: the number of lights differs.
+        InputError: the shapes are wrong, a weight is not finite, or an image is missing.
+    """
+    if missing not in get_args(Missing):
+        raise InputError(f"missing must be 'raise' or 'skip', not {missing!r}.")
+    olat = np.asarray(olat)
+    weight = np.asarray(weights, dtype=np.float64)
+    if olat.ndim != 4 or olat.shape[3] != 3:
+        raise InputError(f"OLAT images must be (lights, height, width, 3), these are {olat.shape}.")
+    if weight.shape != (olat.shape[0], 3):
+        raise DomeError(
+            f"weights must be ({olat.shape[0]}, 3), one row for each OLAT image; they are "
+            f"{weight.shape}."
+        )
+    if not np.isfinite(weight).all():
+        raise InputError("light weights must be finite.")
+    height, width = olat.shape[1:3]
+    used = np.flatnonzero(weight.any(axis=1))
+    total = np.zeros((height, width, 3), dtype=np.float32)
+    weight = weight.astype(np.float32)
+    rows = max(1, _BLOCK_VALUES // max(1, 3 * width))
+    product = np.empty((rows, width, 3), dtype=np.float32)
+    # row of weights as long as a row of the image: numpy is several times quicker so
+    across = np.tile(weight[:, None, :], (1, width, 1))
+    for top in range(0, height, rows):
+        block = total[top : top + rows]
+        part = product[: len(block)]
+        for light in used:
+            image = olat[light, top : top + rows]
+            if missing == "skip":
+                image = np.where(np.isnan(image), np.float32(0), image)
+            np.multiply(image, across[light], out=part, casting="same_kind")
+            block += part
+    if missing == "raise" and np.isnan(total).any():
+        _refuse(olat, used)
+    return total
+
+
+def present_lights(olat: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return which lights have an image without NaN, ``(lights,)``."""
+    return np.array([not np.isnan(image).any() for image in olat], dtype=bool)
+
+
+def exposure_for(
+    image: NDArray[np.floating], *, percentile: float = 99.0, target: float = 0.8
+) -> float:
+    """Return the factor that brings an image's bright parts to ``target``.
+
+    OLAT images have no absolute unit, so a picture or film needs one: the factor puts the given
+    percentile of luminance at ``target`` of display white. Use one for a whole film.
+
+    Args:
+        image: ``(..., 3)`` linear; NaN is left out.
+        percentile: of luminance; 99 lets small highlights clip.
+        target: luminance that it is brought to, 1.0 = display white.
+
+    Returns:
+        The factor; 1.0 for a black image.
+    """
+    light = luminance(image)
+    light = light[np.isfinite(light)]
+    bright = float(np.percentile(light, percentile)) if light.size else 0.0
+    if bright <= 0 and light.size:
+        bright = float(light.max())  # a thin rim of light on black
+    return target / bright if bright > 0 else 1.0
+
+
+def relight_frames(
+    fields: ReflectanceFields,
+    plan: Iterable[tuple[int, ArrayLike]],
+    *,
+    missing: Missing = "raise",
+) -> Iterator[NDArray[np.float32]]:
+    """Yield one relit image for each ``(set index, weights)`` of a plan.
+
+    The OLAT set is read once while the plan stays with it, so that a still under turning light
+    costs one read; memory holds one set.
+
+    Args:
+        fields: the reflectance fields.
+        plan: set indices with weights ``(lights, 3)``; it may be a generator.
+        missing: as in :func:`relight`.
+    """
+    held, olat = -1, None
+    for index, weights in plan:
+        if olat is None or index != held:
+            olat = None  # let the old set go before the next one is read
+            held, olat = index, fields.read_olat(index)
+        yield relight(olat, weights, missing=missing)
+
+
+def film_exposure(
+    fields: ReflectanceFields,
+    plan: Iterable[tuple[int, ArrayLike]],
+    *,
+    looks: int = 5,
+    missing: Missing = "raise",
+) -> float:
+    """Return one exposure for a whole film: that of the brightest of a few of its frames.
+
+    ``looks`` frames spread evenly over the plan are relit; the factor is the least of theirs, so
+    that none of them burns out.
+    """
+    whole = list(plan)
+    if not whole:
+        return 1.0
+    chosen = np.unique(np.linspace(0, len(whole) - 1, max(1, looks)).round().astype(int))
+    frames = relight_frames(fields, (whole[place] for place in chosen), missing=missing)
+    lit = [frame for frame in frames if (luminance(frame) > 0).any()]
+    return min((exposure_for(frame) for frame in lit), default=1.0)
+
+
+def _refuse(olat: NDArray[np.floating], used: NDArray[np.intp]) -> None:
+    whole = [int(light) for light in used if np.isnan(olat[light]).all()]
+    partly = [int(light) for light in used if light not in whole and np.isnan(olat[light]).any()]
+    parts = []
+    if whole:
+        parts.append(f"there is no image of light {_listed(whole)}")
+    if partly:
+        parts.append(f"parts of the image are missing for light {_listed(partly)}")
+    raise InputError(
+        f"{'; '.join(parts) or 'the OLAT images hold infinite values'}. Use missing='skip' to take "
+        f"them as dark, or light_weights(…, present=present_lights(olat)) to let their neighbours "
+        f"stand in."
+    )
+
+
+def _listed(numbers: list[int]) -> str:
+    head = ", ".join(map(str, numbers[:8]))
+    return head if len(numbers) <= 8 else f"{head} and {len(numbers) - 8} more"
