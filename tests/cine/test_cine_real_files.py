@@ -18,8 +18,8 @@ from lightstage.cine.clock import SECOND_NS
 from lightstage.cine.packing import p10_linear
 from tests.cine.cine_real_files import beside, each_real_file
 
-#: One frame of these was exported as TIFF by the vendor's software: which frame is the first.
-EXPORTED = ["jl_12bpp", "jl_cam_1", "jl_packed_10"]
+#: The first frame of these was exported as TIFF by the vendor's software.
+EXPORTED = ["jl_8bpp", "jl_12bpp", "jl_cam_1", "jl_packed_10"]
 
 #: SETUP fields that the vendor's XML export states about its own 8- or 16-bit picture, not about
 #: the recording, or that its newer software changes on opening.
@@ -87,15 +87,16 @@ def test_every_frame_and_stamp_is_what_cinereader_reads(real: Path) -> None:
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_pixels_and_levels_give_the_vendors_tiff(name: str) -> None:
-    """The export spreads black to white over 12 bits and adds the display offset: exact."""
+    """The export spreads black to white over the depth, adds the display offset, left-aligns."""
     exported = _tiff(beside(name, ".tif"))
     with CineFile(beside(name, ".cine")) as cine:
         span = cine.white_level - cine.black_level
         offset = cine.header.setup.offset
         linear = (cine[0].astype(np.float64) - cine.black_level) / span + offset
-    expected = np.clip(np.floor(linear * 4095), 0, 4095)
-    difference = expected - (exported >> 4)
-    # One 12-bit step: the export's rounding is not published.
+        bits = cine.bit_depth
+    most = (1 << bits) - 1
+    difference = np.clip(np.floor(linear * most), 0, most) - (exported >> (16 - bits))
+    # One step of the depth: the export's rounding is not published.
     assert np.abs(difference).max() <= 1
 
 
