@@ -341,15 +341,16 @@ class FieldsWriter:
         **extra: NDArray[np.floating],
     ) -> None:
         """Write one whole set; arrays as :class:`ReflectanceField` returns them."""
-        lights = int(self._group["olat"].shape[1])
-        self._group["olat"][index] = _as_half(olat)
-        self._group["full_lit"][index] = _as_half(full_lit)
-        for name, image in extra.items():
-            self._group[name][index] = _as_half(image)
-        trusted = np.ones(lights) if confidence is None else confidence
-        self._group["confidence"][index] = np.asarray(trusted, dtype=np.float32)
-        self._group["time_s"][index] = time_s
-        self._group["centre_frame"][index] = centre_frame
+        # one thread lays the lights of a shard down in order: the same set is the same bytes
+        with zarr.config.set({"threading.max_workers": 1}):
+            self._group["olat"][index] = _as_half(olat)
+            self._group["full_lit"][index] = _as_half(full_lit)
+            for name, image in extra.items():
+                self._group[name][index] = _as_half(image)
+            trusted = np.ones(len(olat)) if confidence is None else confidence
+            self._group["confidence"][index] = np.asarray(trusted, dtype=np.float32)
+            self._group["time_s"][index] = time_s
+            self._group["centre_frame"][index] = centre_frame
 
     def finish(self, **attributes: Any) -> None:
         """Mark the store as whole, adding ``attributes``."""
