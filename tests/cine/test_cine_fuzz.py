@@ -115,8 +115,9 @@ def test_no_damage_escapes(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @given(number=st.integers(0, 7), changes=damages())
-@settings(max_examples=10_000)
+@settings(max_examples=5_000)
 def test_no_damage_escapes_at_length(
     tmp_path_factory: pytest.TempPathFactory,
     sources: list[bytes],
