@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,9 @@ def preprocess_take(
             progress(finished, len(plan.sets))
     seconds["align"] = time.perf_counter() - started
     if todo:
+        lost = [item.index for item in plan.sets if not ledger.is_done(_unit(item.index))]
+        if lost:
+            raise LightstageError(f"{output}: sets {lost} were not made; run the command again.")
         FieldsWriter.open(output).finish()
     return PreprocessResult(
         path=output,
@@ -213,10 +217,8 @@ def _run(
         # few tasks at a time: the scheduler never sees a graph of the whole take
         waiting = iter(todo)
         ahead = max(2, _AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"])))
-        queue = as_completed(
-            [client.submit(work, plan, pure=False) for plan, _ in zip(waiting, range(ahead))],  # noqa: B905
-            with_results=False,
-        )
+        first = [client.submit(work, plan, pure=False) for plan in islice(waiting, ahead)]
+        queue = as_completed(first)
         for future in queue:
             yield future.result()
             following = next(waiting, None)
