@@ -25,7 +25,7 @@ from lightstage.cine.pixel_format import (
     PixelFormat,
 )
 from lightstage.cine.record import at, parse, places
-from lightstage.cine.source import COPY_AGAIN, CineSource, damaged
+from lightstage.cine.source import COPY_AGAIN, CineBytes, damaged
 from lightstage.errors import CineError
 
 FILE_HEADER_BYTES = 44
@@ -139,7 +139,7 @@ class CineHeader:
         }
 
 
-def read_header(source: CineSource) -> CineHeader:
+def read_header(source: CineBytes) -> CineHeader:
     """Read and check everything in front of the offset table; no pixel is touched.
 
     Raises:
@@ -207,11 +207,11 @@ def _by_vendor_name(record: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _read(source: CineSource, record: type[Record], offset: int, count: int, name: str) -> Record:
+def _read(source: CineBytes, record: type[Record], offset: int, count: int, name: str) -> Record:
     return parse(record, source.read(offset, count, name).tobytes())
 
 
-def _read_setup(source: CineSource, file: FileHeader) -> CameraSetup:
+def _read_setup(source: CineBytes, file: FileHeader) -> CameraSetup:
     """Return SETUP; fields behind its own Length are None, whatever follows in the file."""
     start = _read(source, CameraSetup, file.off_setup, LENGTH_END, "SETUP")
     if start.mark != "ST":
@@ -224,7 +224,7 @@ def _read_setup(source: CineSource, file: FileHeader) -> CameraSetup:
 
 
 def _read_blocks(
-    source: CineSource, start: int, end: int, notes: list[str]
+    source: CineBytes, start: int, end: int, notes: list[str]
 ) -> tuple[TaggedBlock, ...]:
     """Walk the tagged blocks between SETUP and the offset table, by their sizes."""
     blocks: list[TaggedBlock] = []
@@ -246,7 +246,7 @@ def _read_blocks(
 
 
 def _pixel_format(
-    source: CineSource, bitmap: BitmapHeader, setup: CameraSetup, notes: list[str]
+    source: CineBytes, bitmap: BitmapHeader, setup: CameraSetup, notes: list[str]
 ) -> PixelFormat:
     path = source.path
     if bitmap.size < BITMAP_HEADER_BYTES:

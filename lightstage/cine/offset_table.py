@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightstage.cine.header import CineHeader
-from lightstage.cine.source import CineSource, damaged
+from lightstage.cine.source import CineBytes, damaged
 from lightstage.errors import CineError
 
 #: Tables up to this many images are read at once (8 MB); of larger ones a few entries at a time.
@@ -26,7 +26,7 @@ class OffsetTable:
         CineError: the file is cut off and ``allow_truncated`` is not set, or no image is whole.
     """
 
-    def __init__(self, source: CineSource, header: CineHeader, allow_truncated: bool) -> None:
+    def __init__(self, source: CineBytes, header: CineHeader, allow_truncated: bool) -> None:
         self._source = source
         self._start = header.file.off_image_offsets
         self._entry = 8 if header.file.version else 4

@@ -18,7 +18,7 @@ from lightstage.cine.header import EXPOSURE_BLOCK, TIME_BLOCK, CineHeader, read_
 from lightstage.cine.inspection import inspect
 from lightstage.cine.offset_table import EMPTY_ANNOTATION, OffsetTable
 from lightstage.cine.pixel_format import ColourFilter
-from lightstage.cine.source import CineSource, damaged
+from lightstage.cine.source import CineBytes, damaged
 
 
 class CineFile:
@@ -41,7 +41,7 @@ class CineFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, allow_truncated: bool = False) -> None:
-        self._source = CineSource(path)
+        self._source = CineBytes(path)
         self._allow_truncated = allow_truncated
         try:
             self._header = read_header(self._source)

@@ -28,7 +28,7 @@ def damaged(
     return CineError(f"{path}: {name} is wrong: expected {expected}, found {found}. {remedy}")
 
 
-class CineSource:
+class CineBytes:
     """An open file that is read by position; safe to share between threads.
 
     Raises:
