@@ -1,0 +1,167 @@
+"""The head model in the FLAME file format, and FLAME's function G that poses it.
+
+``procedural_head()`` is made by our code alone and is free to ship. A user's own FLAME file has the
+same arrays, so whatever reads one reads the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightstage.errors import InputError
+from lightstage.simulation import bases, landmarks, paint
+from lightstage.simulation.skin import sculpt
+
+Float = NDArray[np.float64]
+
+#: Root joint's parent in ``kintree_table``, as in FLAME's own file.
+NO_PARENT = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, eq=False)
+class HeadFile:
+    """The arrays of a FLAME file; metres, +Y up, +Z out of the face, +X the subject's left.
+
+    ``v_template`` (V, 3); ``f`` (F, 3) uint32, counter-clockwise from outside; ``shapedirs``
+    (V, 3, S + E), identity first; ``posedirs`` (V, 3, 36), per element of (R - I) of neck, jaw, left
+    and right eye; ``J_regressor`` (5, V); ``kintree_table`` (2, 5), parents then joints;
+    ``weights`` (V, 5); ``J`` (5, 3). Also ``vt`` (T, 2) texture coordinates in [0, 1], v upwards;
+    ``ft`` (F, 3); ``texture`` (size, size, 3) mean diffuse albedo, RGB, **linear** float32 in [0, 1],
+    top row first; ``landmark_faces`` (68,) and ``landmark_barycentric`` (68, 3) in the iBUG order.
+    ``roughness`` (V,) and ``specular`` (V,): the highlight's width and strength.
+    """
+
+    v_template: Float
+    f: NDArray[np.uint32]
+    shapedirs: Float
+    posedirs: Float
+    J_regressor: Float
+    kintree_table: NDArray[np.int64]
+    weights: Float
+    J: Float
+    vt: NDArray[np.float32]
+    ft: NDArray[np.uint32]
+    texture: NDArray[np.float32]
+    landmark_faces: NDArray[np.int64]
+    landmark_barycentric: NDArray[np.float64]
+    shape_count: int
+    expression_names: tuple[str, ...]
+    roughness: NDArray[np.float32]
+    specular: NDArray[np.float32]
+
+    @property
+    def expression_count(self) -> int:
+        """How many of ``shapedirs``' components are expressions."""
+        return int(self.shapedirs.shape[2]) - self.shape_count
+
+
+@lru_cache(maxsize=1)
+def procedural_head() -> HeadFile:
+    """Return the mean procedural head; the same one at each call. Takes 2 to 3 s the first time."""
+    neutral = sculpt()
+    template = neutral.vertices.astype(np.float64)
+    regressor = bases.joint_regressor(neutral)
+    vt, ft = paint.texture_coordinates(neutral)
+    faces, barycentric = landmarks.embed(neutral)
+    roughness, specular = paint.highlights(neutral)
+    head = HeadFile(
+        v_template=template,
+        f=neutral.faces.astype(np.uint32),
+        shapedirs=np.concatenate(
+            [bases.basis(neutral, bases.IDENTITY), bases.basis(neutral, bases.EXPRESSION)], axis=2
+        ),
+        posedirs=bases.pose_correctives(neutral),
+        J_regressor=regressor,
+        kintree_table=np.array([(NO_PARENT, *bases.PARENTS[1:]), range(5)], dtype=np.int64),
+        weights=bases.skinning_weights(neutral),
+        J=regressor @ template,
+        vt=vt,
+        ft=ft,
+        texture=paint.paint(neutral, vt, ft, paint.Colouring()),
+        landmark_faces=faces,
+        landmark_barycentric=barycentric,
+        shape_count=len(bases.IDENTITY),
+        expression_names=tuple(bases.EXPRESSION),
+        roughness=roughness,
+        specular=specular,
+    )
+    for array in vars(head).values():
+        if isinstance(array, np.ndarray):
+            array.setflags(write=False)
+    return head
+
+
+def pose_head(head: HeadFile, shape: ArrayLike, expression: ArrayLike, pose: ArrayLike) -> Float:
+    """Return the posed vertices ``(V, 3)`` in metres: FLAME's function G.
+
+    Args:
+        head: the model.
+        shape: up to S identity coefficients; those left out are 0.
+        expression: up to E expression coefficients; those left out are 0.
+        pose: 15 numbers, axis-angle in radians of global, neck, jaw, left eye, right eye.
+
+    Raises:
+        InputError: more coefficients than components, or a pose that is not 15 numbers.
+
+    Source: Li et al. 2017, equations (1) to (4).
+    """
+    shaped = shape_head(head, shape, expression)
+    return skin_head(head, shaped, head.J_regressor @ shaped, pose)
+
+
+def shape_head(head: HeadFile, shape: ArrayLike, expression: ArrayLike) -> Float:
+    """Return the vertices ``(V, 3)`` of an identity and expression before they are posed."""
+    coefficients = np.zeros(head.shapedirs.shape[2])
+    parts = (
+        ("shape", shape, slice(0, head.shape_count)),
+        ("expression", expression, slice(head.shape_count, None)),
+    )
+    for name, values, where in parts:
+        given = np.asarray(values, dtype=np.float64).ravel()
+        room = coefficients[where]
+        if len(given) > len(room):
+            raise InputError(f"{len(given)} {name} coefficients, the head has {len(room)}.")
+        room[: len(given)] = given
+    used = np.flatnonzero(coefficients)
+    if len(used) == 0:
+        return head.v_template.copy()
+    return np.asarray(head.v_template + head.shapedirs[:, :, used] @ coefficients[used])
+
+
+def skin_head(head: HeadFile, shaped: Float, joints: Float, pose: ArrayLike) -> Float:
+    """Return ``shaped`` (V, 3) posed about ``joints`` (5, 3): correctives, then linear blending."""
+    axis_angles = np.asarray(pose, dtype=np.float64).ravel()
+    if len(axis_angles) != 3 * len(joints):
+        raise InputError(f"a pose has {3 * len(joints)} numbers, {len(axis_angles)} were given.")
+    if not axis_angles.any():
+        return shaped.copy()
+    rotations = rotation_matrices(axis_angles.reshape(-1, 3))
+    elements = (rotations[1:] - np.eye(3)).ravel()
+    used = np.flatnonzero(elements)
+    posed = shaped + head.posedirs[:, :, used] @ elements[used] if len(used) else shaped
+    transforms = np.zeros((len(joints), 3, 4))
+    for joint, parent in enumerate(bases.PARENTS):
+        local = np.column_stack([rotations[joint], joints[joint]])
+        if parent >= 0:
+            base = transforms[parent]
+            local[:, 3] = base[:, :3] @ (joints[joint] - joints[parent]) + base[:, 3]
+            local[:, :3] = base[:, :3] @ rotations[joint]
+        transforms[joint] = local
+    transforms[:, :, 3] -= np.einsum("jab,jb->ja", transforms[:, :, :3], joints)
+    blended = (head.weights @ transforms.reshape(len(joints), 12)).reshape(-1, 3, 4)
+    return np.asarray(np.einsum("vab,vb->va", blended[:, :, :3], posed) + blended[:, :, 3])
+
+
+def rotation_matrices(axis_angles: Float) -> Float:
+    """Return the rotations ``(n, 3, 3)`` of axis-angle vectors ``(n, 3)`` in radians (Rodrigues)."""
+    angle = np.linalg.norm(axis_angles, axis=1)
+    axis = axis_angles / np.maximum(angle, 1e-12)[:, None]
+    x, y, z = axis.T
+    zero = np.zeros_like(x)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
+    sine, versine = np.sin(angle)[:, None, None], (1.0 - np.cos(angle))[:, None, None]
+    return np.asarray(np.eye(3) + sine * cross + versine * (cross @ cross))

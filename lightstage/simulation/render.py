@@ -1,0 +1,341 @@
+"""Pictures of the performer: what is where, and how it looks under each light.
+
+A picture is rasterised once at twice the resolution for what each sub-pixel shows (a triangle and
+barycentric coordinates), so that edges mix as they do on a sensor. Vertices are lit
+(:mod:`shading`), sub-pixels gather their corners' light and times the texture's albedo, and four
+sub-pixels make a pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lightstage.dome import Dome
+from lightstage.simulation.camera import SimulatedCamera
+from lightstage.simulation.horizon import vertex_normals
+from lightstage.simulation.model import PerformerModel
+from lightstage.simulation.shading import shade, surface_of
+
+Array = NDArray[np.float32]
+
+SUPERSAMPLING = 2
+#: Sensor value of a white wall's diffuse 1: the brightest skin stays just below white.
+EXPOSURE = 1.0
+#: What the black curtain behind the performer sends back, by the share of light that reaches it.
+CURTAIN = 0.0008
+_NEAR_M, _FAR_M = 0.2, 10.0
+
+
+@dataclass(frozen=True, eq=False)
+class Fragments:
+    """What each covered sample of a picture shows.
+
+    All samples lie in a window of the picture: ``left``, ``top``, ``width``, ``height`` in samples.
+    ``pixel`` (n,) flat index into (height, width) of the window; ``corners`` (n, 3) vertices; ``weights`` (n, 3)
+    barycentric, perspective-correct.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+    pixel: NDArray[np.int64]
+    corners: NDArray[np.int32]
+    weights: Array
+
+    def gather(self, values: Array) -> Array:
+        """Return per-vertex ``(V,)`` or ``(V, k)`` values interpolated to the samples."""
+        from scipy.sparse import csr_array
+
+        ends = np.arange(0, 3 * len(self.pixel) + 1, 3, dtype=np.int32)
+        mixing = csr_array(
+            (self.weights.ravel(), self.corners.ravel(), ends), shape=(len(self.pixel), len(values))
+        )
+        return np.asarray(mixing @ values, np.float32)
+
+
+def rasterise(
+    vertices: Array, faces: NDArray[np.int32], camera: SimulatedCamera, supersampling: int = 1
+) -> Fragments:
+    """Return what each sample of the camera's picture shows, nearest surface first.
+
+    Args:
+        vertices: ``(V, 3)`` world metres.
+        faces: ``(F, 3)``, counter-clockwise from outside; those seen from behind are left out.
+        camera: where from.
+        supersampling: samples along each side of a pixel.
+    """
+    corners = vertices[faces]
+    edges = corners[:, 1:] - corners[:, :1]
+    outward = np.cross(edges[:, 0], edges[:, 1])
+    towards = camera.position_m.astype(np.float32) - corners[:, 0]
+    front = np.flatnonzero((outward * towards).sum(axis=1) > 0)
+    count = len(front)
+    left, top, width, height = _frame_around(vertices, camera, supersampling)
+    if count == 0 or width <= 0 or height <= 0:
+        nothing = np.zeros((0, 3), np.float32)
+        return Fragments(0, 0, 0, 0, np.zeros(0, np.int64), nothing.astype(np.int32), nothing)
+    colours = np.empty((count, 3, 3), np.float32)
+    colours[:] = np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 0]])
+    colours[:, :, 2] = ((np.arange(count) + 0.5) / count)[:, None]
+    settings = cv2.TriangleRasterizeSettings()
+    settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
+    settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
+    drawn, _ = cv2.triangleRasterize(
+        np.ascontiguousarray(corners[front].reshape(-1, 3)),
+        np.arange(3 * count, dtype=np.int32).reshape(-1, 3),
+        colours.reshape(-1, 3),
+        np.full((height, width, 3), -1.0, np.float32),
+        np.full((height, width), _FAR_M, np.float32),
+        _sheared(camera, left + 0.5 * width, top + 0.5 * height, supersampling),
+        2.0 * np.arctan(0.5 * height / (camera.focal_px * supersampling)),
+        _NEAR_M,
+        _FAR_M,
+        settings,
+    )
+    flat = drawn.reshape(-1, 3)
+    pixel = np.flatnonzero(flat[:, 2] >= 0)
+    samples = flat.take(pixel, axis=0)
+    face = front.take((samples[:, 2] * np.float32(count)).astype(np.int32), mode="clip")
+    samples[:, 2] = 1.0 - samples[:, 0] - samples[:, 1]
+    return Fragments(left, top, width, height, pixel, faces.take(face, axis=0), samples)
+
+
+def _frame_around(
+    vertices: Array, camera: SimulatedCamera, supersampling: int
+) -> tuple[int, int, int, int]:
+    """Return left, top, width and height in samples of the window that holds all vertices.
+
+    It holds whole pixels.
+    """
+    pixels = camera.project(vertices) + 0.5
+    limits = (camera.width, camera.height)
+    left, top = (max(0, int(pixels[:, k].min()) - 1) for k in range(2))
+    right, bottom = (min(limits[k], int(pixels[:, k].max()) + 2) for k in range(2))
+    window = (left, top, right - left, bottom - top)
+    return (
+        window[0] * supersampling,
+        window[1] * supersampling,
+        window[2] * supersampling,
+        (window[3] * supersampling),
+    )
+
+
+def _sheared(
+    camera: SimulatedCamera, x: float, y: float, supersampling: int
+) -> NDArray[np.float64]:
+    """Return the world-to-camera matrix whose picture's middle is the sample ``(x, y)``.
+
+    The rasteriser's own axis always ends in the middle: shearing along it moves that place.
+    """
+    focal = camera.focal_px * supersampling
+    shear = np.eye(4)
+    shear[0, 2] = (x - 0.5 * camera.width * supersampling) / focal
+    shear[1, 2] = -(y - 0.5 * camera.height * supersampling) / focal
+    return np.asarray(shear @ camera.world_to_camera)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The performer at one moment as the camera sees it, before any light is on."""
+
+    model: PerformerModel
+    camera: SimulatedCamera
+    vertices: Array
+
+    @cached_property
+    def normals(self) -> Array:
+        """The vertices' unit normals, ``(V, 3)``."""
+        return vertex_normals(self.vertices, self.model.faces)
+
+    @cached_property
+    def fragments(self) -> Fragments:
+        """The sub-pixels that the performer covers."""
+        return rasterise(self.vertices, self.model.faces, self.camera, SUPERSAMPLING)
+
+    @cached_property
+    def _seen(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The vertices that some sub-pixel needs, and each fragment's corners among them."""
+        used = np.zeros(len(self.vertices), bool)
+        used[self.fragments.corners.ravel()] = True
+        members = np.flatnonzero(used)
+        place = np.zeros(len(used), np.int32)
+        place[members] = np.arange(len(members))
+        return members, place.take(self.fragments.corners)
+
+    @cached_property
+    def sample_albedo(self) -> Array:
+        """Each sub-pixel's albedo from the texture, ``(n, 3)``."""
+        # within a triangle all corners lie in one patch of the texture
+        uv = self.fragments.gather(self.model.texel)
+        drawn = cv2.remap(
+            self.model.texture, uv[:, None, 0], uv[:, None, 1], cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        ) if len(uv) < 32767 else _remap_long(self.model.texture, uv)  # fmt: skip
+        return np.asarray(drawn, np.float32).reshape(-1, 3)
+
+    def resolve(self, samples: Array) -> Array:
+        """Return the picture ``(height, width, k)`` whose pixels are means of their sub-pixels."""
+        channels = samples.shape[1]
+        picture = np.zeros((self.camera.height, self.camera.width, channels), np.float32)
+        f, n = self.fragments, SUPERSAMPLING
+        if len(f.pixel) == 0:
+            return picture
+        fine = np.zeros((f.height * f.width, channels), np.float32)
+        fine[f.pixel] = samples
+        size = (f.width // n, f.height // n)
+        small = cv2.resize(
+            fine.reshape(f.height, f.width, channels), size, interpolation=cv2.INTER_AREA
+        )
+        top, left = f.top // n, f.left // n
+        picture[top : top + size[1], left : left + size[0]] = np.asarray(small).reshape(
+            size[1], size[0], channels
+        )
+        return picture
+
+    @cached_property
+    def matte(self) -> Array:
+        """The share of each pixel that the performer covers, ``(height, width)`` in [0, 1]."""
+        return self.resolve(np.ones((len(self.fragments.pixel), 1), np.float32))[:, :, 0]
+
+    @cached_property
+    def albedo(self) -> Array:
+        """The performer's diffuse albedo times the matte, ``(height, width, 3)`` linear."""
+        return self.resolve(self.sample_albedo)
+
+    @cached_property
+    def normal(self) -> Array:
+        """The unit surface normal in world axes, ``(height, width, 3)``; 0 off the performer."""
+        mean = self.resolve(self.fragments.gather(self.normals))
+        length = np.sqrt((mean**2).sum(axis=2, keepdims=True))
+        return np.where(length > 1e-6, mean / np.maximum(length, 1e-6), 0.0).astype(np.float32)
+
+    @cached_property
+    def depth_m(self) -> Array:
+        """Distance from the camera along -Z, ``(height, width)``; infinite off the performer."""
+        ahead = np.float32(self.camera.distance_m) - self.vertices[:, 2]
+        total = self.resolve(self.fragments.gather(ahead)[:, None])[:, :, 0]
+        covered = self.matte > 0
+        return np.where(covered, total / np.where(covered, self.matte, 1.0), np.inf).astype("f4")
+
+    def vertex_light(self, lights_m: NDArray[np.floating]) -> tuple[Array, Array]:
+        """Return diffuse ``(3, n, lights)`` and specular ``(n, lights)`` at the seen vertices."""
+        members, _ = self._seen
+        surface = surface_of(
+            self.vertices, self.normals, self.model.horizons, self.model.roughness,
+            self.model.specular, members,
+        )  # fmt: skip
+        return shade(surface, lights_m, self.camera.position_m)
+
+    @cached_property
+    def transport(self) -> tuple[Any, Any]:
+        """Sparse matrices from the seen vertices' light to pixels: three diffuse, one specular.
+
+        Each is ``(height * width, n)``; the diffuse ones hold the albedo of one colour.
+        """
+        from scipy.sparse import csr_array
+
+        members, corners = self._seen
+        fragments, share = self.fragments, 1.0 / SUPERSAMPLING**2
+        row, column = np.divmod(fragments.pixel, fragments.width)
+        row, column = row + fragments.top, column + fragments.left
+        pixel = (row // SUPERSAMPLING) * self.camera.width + column // SUPERSAMPLING
+        shape = (self.camera.height * self.camera.width, len(members))
+        index = (np.repeat(pixel, 3), corners.ravel())
+
+        def matrix(scale: Array | float) -> Any:
+            weights = fragments.weights * share
+            weights = weights if isinstance(scale, float) else weights * scale[:, None]
+            return csr_array((weights.ravel(), index), shape=shape)
+
+        diffuse = [matrix(self.sample_albedo[:, k]) for k in range(3)]
+        return diffuse, matrix(1.0)
+
+    def curtain(self, lights_m: NDArray[np.floating]) -> Array:
+        """Return the background's sensor value under each light, ``(lights,)``."""
+        direction = lights_m / np.linalg.norm(lights_m, axis=1, keepdims=True)
+        return np.asarray(CURTAIN * (0.5 + 0.5 * np.maximum(direction[:, 2], 0.0)), np.float32)
+
+
+def _remap_long(texture: Array, uv: Array) -> Array:
+    """Sample the texture at any number of places: OpenCV's pictures end at 32767 rows."""
+    width = 4096
+    rows = -(-len(uv) // width)
+    padded = np.zeros((rows * width, 2), np.float32)
+    padded[: len(uv)] = uv
+    padded = padded.reshape(rows, width, 2)
+    drawn = cv2.remap(texture, padded, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    return np.asarray(drawn.reshape(-1, 3)[: len(uv)], np.float32)
+
+
+def render_lights(
+    scene: Scene, dome: Dome, lights: Sequence[int], gains: ArrayLike | None = None
+) -> Array:
+    """Return the noise-free picture under each of ``lights`` alone, ``(lights, height, width, 3)``.
+
+    Args:
+        scene: the performer and the camera.
+        dome: where the lights are.
+        lights: indices into the dome.
+        gains: ``(lights, 3)`` or a scalar brightness of each; ``None`` = the dome's own gains.
+
+    Returns:
+        Linear float32 in units of the sensor's white level, not clipped.
+    """
+    chosen = list(lights)
+    gain = _gains(dome, chosen, gains)
+    places = dome.positions_m[chosen]
+    diffuse, specular = scene.vertex_light(places)
+    to_diffuse, to_specular = scene.transport
+    glint = to_specular @ specular
+    behind = (1.0 - scene.matte).ravel()[:, None] * scene.curtain(places)
+    height, width = scene.camera.height, scene.camera.width
+    pictures = np.empty((len(chosen), height, width, 3), np.float32)
+    for k in range(3):
+        channel = EXPOSURE * (to_diffuse[k] @ diffuse[k] + glint) + behind
+        pictures[:, :, :, k] = (channel * gain[:, k]).T.reshape(-1, height, width)
+    return pictures
+
+
+def render_sum(
+    scene: Scene, dome: Dome, lights: Sequence[int], gains: ArrayLike | None = None
+) -> Array:
+    """Return the sum of :func:`render_lights` over the lights, ``(height, width, 3)``, quickly."""
+    chosen = list(lights)
+    height, width = scene.camera.height, scene.camera.width
+    if not chosen:
+        return np.zeros((height, width, 3), np.float32)
+    gain = _gains(dome, chosen, gains)
+    places = dome.positions_m[chosen]
+    diffuse, specular = scene.vertex_light(places)
+    _, corners = scene._seen
+    light = np.concatenate(
+        [np.stack([diffuse[k] @ gain[:, k] for k in range(3)], axis=1), specular @ gain], axis=1
+    )
+    fragments = scene.fragments
+    samples = replace(fragments, corners=corners).gather(light.astype(np.float32))
+    colour = scene.sample_albedo * samples[:, :3]
+    colour += samples[:, 3:]
+    picture = EXPOSURE * scene.resolve(colour)
+    return picture + (1.0 - scene.matte)[:, :, None] * (scene.curtain(places) @ gain)
+
+
+def render_full_lit(scene: Scene, dome: Dome, gains: ArrayLike | None = None) -> Array:
+    """Return the noise-free picture with all lights on, ``(height, width, 3)``."""
+    return render_sum(scene, dome, range(len(dome)), gains)
+
+
+def _gains(dome: Dome, chosen: Sequence[int], gains: ArrayLike | None) -> Array:
+    if gains is None:
+        return dome.gains[list(chosen)].astype(np.float32)
+    given = np.asarray(gains, np.float32)
+    if given.ndim < 2:
+        given = np.broadcast_to(given.reshape(-1, 1), (max(given.size, len(chosen)), 3))
+    return np.ascontiguousarray(np.broadcast_to(given, (len(chosen), 3)), np.float32)

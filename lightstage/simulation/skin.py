@@ -1,0 +1,466 @@
+"""The head's mesh: skin with cut eyes and mouth, eyeballs, ears, mouth cavity and teeth.
+
+Points lie densest where a face moves. The skin's triangles are those of the convex hull of the
+points' directions, which is the Delaunay triangulation on the sphere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightstage.simulation import sculpture
+from lightstage.simulation.sculpture import CORE_M, EYE_CENTRE_M, EYE_RADIUS_M, MOUTH_HALF_WIDTH_M
+
+Array = NDArray[np.float32]
+Faces = NDArray[np.int32]
+PartName = Literal[
+    "skin", "lid_edge", "mouth_bag", "upper_teeth", "lower_teeth", "eye_left", "eye_right", "ear"
+]
+PART_NAMES: tuple[PartName, ...] = (
+    "skin",
+    "lid_edge",
+    "mouth_bag",
+    "upper_teeth",
+    "lower_teeth",
+    "eye_left",
+    "eye_right",
+    "ear",
+)
+
+_EYE_POINTS, _MOUTH_POINTS = 44, 60
+_EYE_HALF_WIDTH_M, _UPPER_LID_M, _LOWER_LID_M = 0.0136, 0.0058, 0.0047
+_EYE_RINGS_M = (0.0, 0.0009, 0.0021, 0.0036, 0.0054, 0.0076, 0.0102)
+_MOUTH_RINGS_M = (0.0, 0.0011, 0.0023, 0.0037, 0.0053, 0.0071, 0.0091, 0.0115)
+
+
+@dataclass(frozen=True)
+class Sculpt:
+    """The neutral mesh.
+
+    ``vertices`` (V, 3) metres; ``faces`` (F, 3), counter-clockwise seen from outside; ``part`` (V,)
+    index into :data:`PART_NAMES`; ``side`` (V,): +1 above the mouth slit, -1 below, 0 elsewhere, on
+    the lips' edge and in the cavity; ``local`` (V, 2): a part's own texture coordinates, metres or
+    [0, 1]; ``hair`` (V,): thickness of the hair in metres.
+    """
+
+    vertices: Array
+    faces: Faces
+    part: NDArray[np.int8]
+    side: Array
+    local: Array
+    hair: Array
+
+
+@dataclass
+class _Builder:
+    vertices: list[Array] = field(default_factory=list)
+    faces: list[Faces] = field(default_factory=list)
+    part: list[NDArray[np.int8]] = field(default_factory=list)
+    side: list[Array] = field(default_factory=list)
+    local: list[Array] = field(default_factory=list)
+    count: int = 0
+
+    def add(
+        self, name: PartName, points: Array, side: Array | None = None, local: Array | None = None
+    ) -> int:
+        """Add a part's points; return the index of the first."""
+        first, n = self.count, len(points)
+        self.vertices.append(points.astype(np.float32))
+        self.part.append(np.full(n, PART_NAMES.index(name), np.int8))
+        self.side.append(np.zeros(n, np.float32) if side is None else side.astype(np.float32))
+        self.local.append(np.zeros((n, 2), np.float32) if local is None else local)
+        self.count += n
+        return first
+
+
+@lru_cache(maxsize=1)
+def sculpt() -> Sculpt:
+    """Return the neutral mesh; always the same one."""
+    builder = _Builder()
+    eye_loops, mouth_loop = _add_skin(builder)
+    skin = builder.vertices[0]
+    for centre_x, loop in zip((1.0, -1.0), eye_loops, strict=True):
+        _add_lid_edge(builder, skin, loop, centre_x)
+    _add_mouth_bag(builder, skin, mouth_loop)
+    _add_teeth(builder)
+    _add_eyeball(builder, "eye_left", 1.0)
+    _add_eyeball(builder, "eye_right", -1.0)
+    _add_ear(builder, 1.0)
+    _add_ear(builder, -1.0)
+    vertices = np.concatenate(builder.vertices)
+    hair = np.zeros(len(vertices), np.float32)
+    hair[: len(skin)] = hair_thickness(skin)
+    faces = np.concatenate(builder.faces).astype(np.int32)
+    return Sculpt(
+        vertices,
+        faces,
+        np.concatenate(builder.part),
+        np.concatenate(builder.side),
+        np.concatenate(builder.local).astype(np.float32),
+        hair,
+    )
+
+
+def hair_thickness(points: Array) -> Array:
+    """Return how far the hair stands off the bare head at ``(n, 3)`` points, in metres."""
+    return np.asarray(0.013 * hair_cover(points, 0.022) * _locks(points), np.float32)
+
+
+def hair_cover(points: Array, ramp_m: float = 0.008) -> Array:
+    """Return how much of the skin at ``(n, 3)`` points is under hair, 0 to 1.
+
+    ``ramp_m`` is the distance from the hairline over which it comes to 1.
+    """
+    x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
+    # the hairline: across the forehead, back at the temples, in front of the ears, over the nape
+    line = 0.070 - 0.35 * np.maximum(x - 0.030, 0.0)
+    temple = np.interp(
+        z,
+        [-0.2, -0.060, -0.030, 0.0, 0.012, 0.030, 0.055, 0.2],
+        [-0.068, -0.066, -0.010, 0.012, -0.004, 0.034, 0.060, 0.079],
+    )
+    edge = np.where(z > 0.055, line, np.minimum(temple, line))
+    return np.asarray(_smoothstep((y - edge) / ramp_m), np.float32)
+
+
+def _locks(points: Array) -> Array:
+    """Return the unevenness of the hair, about 1: combed to the back and side."""
+    x, y, z = points.T
+    phase = 95.0 * x + 28.0 * np.sin(22.0 * z) + 20.0 * y
+    fine = 240.0 * x + 60.0 * z + 3.0 * np.sin(60.0 * y)
+    return np.asarray(1.0 + 0.16 * np.sin(phase) + 0.07 * np.sin(fine), np.float32)
+
+
+def _smoothstep(t: Array) -> Array:
+    t = np.clip(t, 0.0, 1.0)
+    return np.asarray(t * t * (3.0 - 2.0 * t), np.float32)
+
+
+# Skin
+
+
+def _add_skin(builder: _Builder) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+    from scipy.spatial import ConvexHull
+
+    eye_rings = [_eye_ring(ring) for ring in _EYE_RINGS_M]
+    left = sculpture.surface_from_front(np.concatenate(eye_rings))
+    left = _with_lid_crease(left)
+    right = left * np.float32([-1, 1, 1])
+    mouth = sculpture.surface_from_front(np.concatenate([_mouth_ring(r) for r in _MOUTH_RINGS_M]))
+    rings = np.concatenate([left, right, mouth])
+    skin = np.concatenate([rings, _fill(rings)])
+    flat = _flattened_rings(left, mouth)
+    directions = np.concatenate([flat, skin[len(flat) :]]) - CORE_M
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    triangles = ConvexHull(directions).simplices.astype(np.int64)
+    a, b, c = (directions[triangles[:, k]] for k in range(3))
+    inward = (np.cross(b - a, c - a) * (a + b + c)).sum(1) < 0
+    triangles[inward] = triangles[inward][:, ::-1]
+
+    n = _EYE_POINTS
+    loops = [np.arange(n), len(left) + np.arange(n)]
+    mouth_loop = 2 * len(left) + np.arange(_MOUTH_POINTS)
+    keep = np.ones(len(triangles), bool)
+    for loop in (*loops, mouth_loop):
+        keep &= ~np.isin(triangles, loop).all(axis=1)
+    keep &= ~(skin[triangles][:, :, 1] < sculpture.NECK_END_M + 1e-4).all(axis=1)
+    side = np.zeros(len(skin), np.float32)
+    side[mouth_loop] = np.sign(np.round(np.sin(_mouth_angles()), 6))
+    outward = skin + hair_thickness(skin)[:, None] * sculpture.surface_normal(skin, 2e-3)
+    builder.add("skin", outward, side)
+    builder.faces.append(triangles[keep].astype(np.int32))
+    return loops, mouth_loop
+
+
+def _flattened_rings(left: Array, mouth: Array) -> Array:
+    """Return the rings' points laid evenly inside their outermost ring, in the rings' order.
+
+    Lids and lips fold over themselves as seen from the core; so laid, their triangles do not.
+    """
+    eye = left.reshape(len(_EYE_RINGS_M), _EYE_POINTS, 3)
+    share = np.linspace(0.5, 1.0, len(_EYE_RINGS_M), dtype=np.float32)[:, None, None]
+    middle = eye[-1].mean(axis=0)
+    eye = (middle + share * (eye[-1] - middle)).reshape(-1, 3)
+    lips = mouth.reshape(len(_MOUTH_RINGS_M), _MOUTH_POINTS, 3)
+    outer = lips[-1]
+    line = 0.5 * (outer + outer[-np.arange(_MOUTH_POINTS)])
+    line[:, 0] *= 0.8
+    share = np.linspace(0.12, 1.0, len(_MOUTH_RINGS_M), dtype=np.float32)[:, None, None]
+    lips = (line + share * (outer - line)).reshape(-1, 3)
+    return np.concatenate([eye, eye * np.float32([-1, 1, 1]), lips])
+
+
+def _fill(rings: Array) -> Array:
+    """Return the skin's points away from the rings, symmetric about the middle plane."""
+    neck = [_neck_ring(height, 40) for height in np.linspace(sculpture.NECK_END_M, -0.122, 24)]
+    layers: list[tuple[Array, float]] = [
+        (np.concatenate(neck), 0.0048),
+        (sculpture.surface_from_core(_nose_directions(0.0023)), 0.0021),
+        (sculpture.surface_from_core(_cone_directions(15000, 0.45)), 0.0039),
+        (sculpture.surface_from_core(_cone_directions(9000, -1.1)), 0.0076),
+    ]
+    middle = np.column_stack([np.zeros(150), np.cos(t := np.linspace(0.0, 2.6, 150)), np.sin(t)])
+    spine = sculpture.surface_from_core(
+        np.concatenate([middle, middle * [1, 1, -1]]).astype(np.float32)
+    )
+    layers.insert(0, (spine, 0.0030))
+    candidates = np.concatenate([points for points, _ in layers])
+    spacing = np.concatenate([np.full(len(points), gap) for points, gap in layers])
+    inside = (candidates[:, 1] > sculpture.NECK_END_M - 1e-4) & ~_in_openings(candidates)
+    middle_or_left = (candidates[:, 0] > 0.45 * spacing) | (np.abs(candidates[:, 0]) < 1e-6)
+    candidates, spacing = candidates[inside & middle_or_left], spacing[inside & middle_or_left]
+    chosen = candidates[_thinned(candidates, spacing, rings)]
+    mirrored = chosen[chosen[:, 0] > 1e-6] * np.float32([-1, 1, 1])
+    return np.concatenate([chosen, mirrored]).astype(np.float32)
+
+
+def _thinned(points: Array, spacing: NDArray[np.float64], taken: Array) -> NDArray[np.int64]:
+    """Return the points that keep their spacing from ``taken`` and from those chosen before."""
+    from scipy.spatial import cKDTree
+
+    free = cKDTree(taken).query(points)[0] > np.minimum(0.75 * spacing, 0.0028)
+    neighbours = cKDTree(points).query_ball_point(points, spacing)
+    chosen = []
+    for index in range(len(points)):
+        if free[index]:
+            chosen.append(index)
+            free[neighbours[index]] = False
+    return np.array(chosen, dtype=np.int64)
+
+
+def _in_openings(points: Array) -> NDArray[np.bool_]:
+    """Tell which points lie within the eyes or the mouth's slit, seen from the front."""
+    x, y = np.abs(points[:, 0]) - EYE_CENTRE_M[0], points[:, 1] - EYE_CENTRE_M[1]
+    lid = np.where(y > 0, _UPPER_LID_M, _LOWER_LID_M) + _EYE_RINGS_M[-1]
+    wide = _EYE_HALF_WIDTH_M + _EYE_RINGS_M[-1]
+    ahead = points[:, 2] > 0.02
+    eye = (x / wide) ** 2 + (y / lid) ** 2 < 0.97
+    reach = _MOUTH_RINGS_M[-1]
+    mouth_x = points[:, 0] / (MOUTH_HALF_WIDTH_M + 0.8 * reach)
+    mouth_y = (points[:, 1] - sculpture.mouth_line(points[:, 0])) / reach
+    return np.asarray(ahead & (eye | (mouth_x**2 + mouth_y**2 < 0.97)))
+
+
+def _eye_ring(away_m: float) -> Array:
+    t = np.linspace(0.0, 2.0 * np.pi, _EYE_POINTS, endpoint=False)
+    lid = np.where(np.sin(t) > 0, _UPPER_LID_M, _LOWER_LID_M)
+    pointed = np.sign(np.sin(t)) * np.abs(np.sin(t)) ** (1.0 + 0.25 * np.exp(-away_m / 0.004))
+    x = EYE_CENTRE_M[0] + (_EYE_HALF_WIDTH_M + away_m) * np.cos(t)
+    tilt = 0.0011 * np.cos(t)
+    return np.column_stack([x, EYE_CENTRE_M[1] + tilt + (lid + away_m) * pointed]).astype(
+        np.float32
+    )
+
+
+def _with_lid_crease(points: Array) -> Array:
+    """Return the eye rings with the fold of the upper lid pressed in."""
+    n = _EYE_POINTS
+    t = np.linspace(0.0, 2.0 * np.pi, n, endpoint=False)
+    depth = np.zeros(len(points), np.float32)
+    upper = np.clip(np.sin(t), 0.0, 1.0) ** 0.7
+    lower = np.clip(-np.sin(t), 0.0, 1.0)
+    for ring, (above, below) in {
+        2: (0.0002, 0.0),
+        3: (0.0011, 0.0003),
+        4: (0.0003, 0.0005),
+    }.items():
+        depth[ring * n : (ring + 1) * n] = above * upper + below * lower
+    normals = sculpture.surface_normal(points)
+    return np.asarray(points - depth[:, None] * normals, np.float32)
+
+
+def _mouth_angles() -> NDArray[np.float64]:
+    return np.linspace(0.0, 2.0 * np.pi, _MOUTH_POINTS, endpoint=False)
+
+
+def _mouth_ring(away_m: float) -> Array:
+    t = _mouth_angles()
+    x = (MOUTH_HALF_WIDTH_M + 0.8 * away_m) * np.cos(t)
+    y = sculpture.mouth_line(x.astype(np.float32)) + (0.0002 + away_m) * np.sin(t)
+    return np.column_stack([x, y]).astype(np.float32)
+
+
+def _neck_ring(height: float, half: int) -> Array:
+    """Return points of the neck at one height, from the front round its left to the back."""
+    t = np.linspace(0.0, np.pi, half)
+    axis = np.float32([0.0, height, -0.034])
+    out = np.column_stack([np.sin(t), np.zeros(half), np.cos(t)]).astype(np.float32)
+    out[[0, -1], 0] = 0.0
+    ring = sculpture._march(axis + 0.09 * out, -out, 0.09)
+    ring[[0, -1], 0] = 0.0
+    return ring
+
+
+def _nose_directions(spacing_m: float) -> Array:
+    x = np.arange(0.5, 10.0) * spacing_m
+    y = np.arange(-0.052, 0.030, spacing_m * 0.87)
+    grid = np.stack(np.meshgrid(x, y), axis=-1).astype(np.float32)
+    grid[1::2, :, 0] += 0.5 * spacing_m
+    flat = grid.reshape(-1, 2)
+    return _unit(np.column_stack([flat, np.full(len(flat), 0.098)]) - CORE_M)
+
+
+def _cone_directions(count: int, least_cosine: float) -> Array:
+    """Return evenly spread directions, those within a cone about +Z (the face)."""
+    index = np.arange(count)
+    height = 1.0 - (2.0 * index + 1.0) / count
+    around = index * np.pi * (3.0 - np.sqrt(5.0))
+    level = np.sqrt(1.0 - height**2)
+    directions = np.column_stack([level * np.cos(around), height, level * np.sin(around)])
+    ahead = _unit(directions) @ _unit(np.array([[0.0, 0.12, 1.0]]))[0]
+    return directions[(ahead > least_cosine) & (directions[:, 0] > 0)].astype(np.float32)
+
+
+def _unit(v: NDArray[np.floating]) -> Array:
+    return np.asarray(v / np.linalg.norm(v, axis=1, keepdims=True), np.float32)
+
+
+# Parts
+
+
+def _strip(inner: NDArray[np.int64], outer: NDArray[np.int64], closed: bool = True) -> Faces:
+    """Return the triangles between two rows of equal length."""
+    if closed:
+        inner, outer = np.append(inner, inner[0]), np.append(outer, outer[0])
+    a, b, c, d = inner[:-1], inner[1:], outer[:-1], outer[1:]
+    return np.concatenate([np.column_stack([a, c, b]), np.column_stack([b, c, d])]).astype(np.int32)
+
+
+def _add_lid_edge(builder: _Builder, skin: Array, loop: NDArray[np.int64], mirror: float) -> None:
+    centre = EYE_CENTRE_M * np.float32([mirror, 1, 1])
+    rim = skin[loop]
+    out = _unit(rim - centre)
+    onto_eye = centre + out * (EYE_RADIUS_M + 0.00015)
+    behind = centre + (rim - centre) * np.float32([1.06, 1.25, 0.45])
+    # the rim is doubled: it has another colour and another normal towards the eye
+    n = len(loop)
+    local = np.zeros((3 * n, 2), np.float32)
+    local[:, 1] = np.repeat([0.0, 0.5, 1.0], n)
+    first = builder.add("lid_edge", np.concatenate([rim, onto_eye, behind]), local=local)
+    rows = [first + k * n + np.arange(n) for k in range(3)]
+    for outer, inner in zip(rows[:-1], rows[1:], strict=True):
+        faces = _strip(inner, outer)
+        # the mirrored loop runs the other way round
+        builder.faces.append(faces if mirror > 0 else faces[:, ::-1])
+
+
+def _add_mouth_bag(builder: _Builder, skin: Array, loop: NDArray[np.int64]) -> None:
+    t = _mouth_angles()
+    rim = skin[loop]
+    side = np.sign(np.round(np.sin(t), 6))
+    depth = np.zeros((len(loop), 2), np.float32)
+    points = [rim]
+    for back, swell, squeeze in (
+        (0.004, -0.0007, 1.0),
+        (0.011, 0.009, 0.92),
+        (0.024, 0.014, 0.85),
+        (0.040, 0.012, 0.65),
+        (0.046, 0.001, 0.2),
+    ):
+        ring = rim * np.float32([squeeze, 1, 1]) - np.float32([0, 0, back])
+        ring[:, 1] += swell * np.sin(t)
+        points.append(ring)
+        depth = np.vstack([depth, np.tile(np.float32([0.0, back / 0.046]), (len(loop), 1))])
+    first = builder.add("mouth_bag", np.concatenate(points), np.tile(side, len(points)), depth)
+    n = len(loop)
+    rows = [first + k * n + np.arange(n) for k in range(len(points))]
+    for outer, inner in zip(rows[:-1], rows[1:], strict=True):
+        builder.faces.append(_strip(inner, outer))
+
+
+def _add_teeth(builder: _Builder) -> None:
+    columns = 33
+    s = np.linspace(-1.0, 1.0, columns)
+    for name, top, bottom, ahead, side in (
+        ("upper_teeth", -0.0585, -0.0672, 0.0790, 1.0),
+        ("lower_teeth", -0.0700, -0.0785, 0.0775, -1.0),
+    ):
+        x = 0.0225 * np.sin(1.25 * s)
+        z = ahead - 0.019 * s**2
+        rows = [
+            np.column_stack([x, np.full(columns, y), z]) for y in (top, (top + bottom) / 2, bottom)
+        ]
+        local = np.column_stack([np.tile(s, 3), np.repeat([0.0, 0.5, 1.0], columns)])
+        first = builder.add(
+            "upper_teeth" if name == "upper_teeth" else "lower_teeth",
+            np.concatenate(rows).astype(np.float32),
+            np.full(3 * columns, side, np.float32),
+            local.astype(np.float32),
+        )
+        index = first + np.arange(3 * columns).reshape(3, columns)
+        for upper, lower in ((index[0], index[1]), (index[1], index[2])):
+            builder.faces.append(_strip(upper, lower, closed=False))
+
+
+def _add_eyeball(builder: _Builder, name: PartName, mirror: float) -> None:
+    """Add a ball whose rings are densest at the pupil; ``local`` is the gaze's frontal disc."""
+    around = 32
+    polar = np.concatenate([np.linspace(0.06, 1.15, 15), np.linspace(1.3, np.pi - 0.25, 7)])
+    t = np.linspace(0.0, 2.0 * np.pi, around, endpoint=False)
+    rings = [
+        np.column_stack([np.sin(a) * np.cos(t), np.sin(a) * np.sin(t), np.full(around, np.cos(a))])
+        for a in polar
+    ]
+    ball = np.concatenate([[[0.0, 0.0, 1.0]], *rings, [[0.0, 0.0, -1.0]]])
+    angle = np.concatenate([[0.0], np.repeat(polar, around), [np.pi]])
+    spread = np.minimum(angle / 1.6, 1.0)[:, None]
+    flat = np.concatenate(
+        [[[0.0, 0.0]], *([np.column_stack([np.cos(t), np.sin(t)])] * len(polar)), [[0.0, 1.0]]]
+    )
+    centre = EYE_CENTRE_M * np.float32([mirror, 1, 1])
+    # the cornea stands a little proud of the ball
+    radius = EYE_RADIUS_M + 0.0005 * np.exp(-((angle / 0.42) ** 4))
+    first = builder.add(
+        name,
+        (centre + radius[:, None] * ball).astype(np.float32),
+        local=(flat * spread).astype(np.float32),
+    )
+    rows = first + 1 + np.arange(len(polar) * around).reshape(len(polar), around)
+    last = first + 1 + len(polar) * around
+    fans = [np.column_stack([np.full(around, first), rows[0], np.roll(rows[0], -1)])]
+    fans.append(np.column_stack([np.full(around, last), np.roll(rows[-1], -1), rows[-1]]))
+    builder.faces += [fan.astype(np.int32) for fan in fans]
+    for inner, outer in zip(rows[:-1], rows[1:], strict=True):
+        builder.faces.append(_strip(inner, outer))
+
+
+def _add_ear(builder: _Builder, mirror: float) -> None:
+    """Add a shell: its outer face from the middle to the rim, then its back."""
+    around = 40
+    t = np.linspace(0.0, 2.0 * np.pi, around, endpoint=False)
+    back, up = np.cos(t), np.sin(t)
+    # half-width and half-height of the outline, narrower to the lobe and straight in front
+    wide = np.where(back > 0, 0.0185 + 0.003 * up, 0.0135)
+    outline_a = wide * np.sign(back) * np.abs(back) ** 0.9 + 0.003 * up
+    outline_b = np.where(up > 0, 0.030, 0.034) * up
+    rear = np.clip(back + 0.45 * np.maximum(up, 0), 0.0, 1.0) ** 0.5
+    rows, heights = [], []
+    for r in (0.06, 0.22, 0.38, 0.50, 0.60, 0.70, 0.78, 0.85, 0.92, 0.97, 1.0):
+        rim = 0.0048 * np.exp(-(((r - 0.92) / 0.075) ** 2)) * (0.35 + 0.65 * rear)
+        fold = 0.0036 * np.exp(-(((r - 0.62) / 0.10) ** 2)) * rear
+        bowl = -0.0075 * np.exp(-((r / 0.42) ** 2))
+        lobe = 0.002 * np.clip(-up, 0, 1) ** 2 * (r < 0.95)
+        rows.append(np.column_stack([r * outline_a, r * outline_b]))
+        heights.append(rim + fold + bowl + lobe)
+    for r, low in ((0.99, -0.0035), (0.9, -0.0055), (0.6, -0.0075), (0.35, -0.0125)):
+        rows.append(np.column_stack([r * outline_a, r * outline_b]))
+        heights.append(np.full(around, low))
+    ab, height = np.concatenate(rows), np.concatenate(heights)
+    lean, tilt = np.deg2rad(24.0), np.deg2rad(9.0)
+    a_axis = np.array([np.sin(lean), 0.0, -np.cos(lean)])
+    b_axis = np.array([0.12, np.cos(tilt), -np.sin(tilt)])
+    n_axis = np.array([np.cos(lean), 0.0, np.sin(lean)])
+    centre = np.array([0.0800, -0.002, -0.012])
+    points = centre + ab[:, :1] * a_axis + ab[:, 1:] * b_axis + height[:, None] * n_axis
+    points[:, 0] *= mirror
+    local = np.column_stack([ab[:, 0] / 0.05 + 0.5, ab[:, 1] / 0.08 + 0.5])
+    first = builder.add("ear", points.astype(np.float32), local=local.astype(np.float32))
+    index = first + np.arange(len(rows) * around).reshape(len(rows), around)
+    for inner, outer in zip(index[:-1], index[1:], strict=True):
+        faces = _strip(inner, outer)
+        builder.faces.append(faces if mirror > 0 else faces[:, ::-1])
