@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from lightstage.fields import ReflectanceField, ReflectanceFields
+    from lightstage.fields import ReflectanceFields
+    from lightstage.relighting import EnvironmentMap
 
 #: Rate of films of a still, and of what has no rate of its own.
 _STILL_FILM_RATE_HZ = 25.0
@@ -94,104 +95,88 @@ def command(
     --rotate 0:360 -o turn.mp4[/bold]
     """
     from lightstage.errors import InputError
-    from lightstage.exchange.film import FilmWriter, is_film
+    from lightstage.exchange.film import FilmWriter
     from lightstage.fields import ReflectanceFields
-    from lightstage.images import check_writable, write_image
-    from lightstage.relighting import exposure_for, relight
+    from lightstage.images import write_image
+    from lightstage.relighting import film_exposure, load_environment, relight_frames
+    from lightstage.relighting.studio import studio_environment
 
-    if (environment is None) == (studio is None):
+    if environment is not None and studio is None:
+        light = load_environment(environment)
+    elif studio is not None and environment is None:
+        light = studio_environment(studio)
+    else:
         raise InputError("give either --environment or --studio, to say what light there is.")
-    film = is_film(output)
-    if not film:
-        check_writable(output)
     turn_from, turn_to = parse_range(rotate, "--rotate")
     fields = ReflectanceFields.open(take)
     if chosen is not None and not -len(fields) <= chosen < len(fields):
         raise InputError(f"--set {chosen}: {take} has {len(fields)} sets, 0 to {len(fields) - 1}.")
-    light = _Light(fields, environment, studio)
 
+    film = _is_film(output)
     still = chosen is not None or len(fields) == 1
-    count = 1 if not film else frames or (_STILL_FILM_FRAMES if still else len(fields))
-    held = fields[chosen or 0] if still or not film else None
-
-    def angle(index: int) -> float:
+    if film:
+        count = frames or (_STILL_FILM_FRAMES if still else len(fields))
         # a full turn ends a step short of where it began, so that the film loops
-        return turn_from + (turn_to - turn_from) * index / count
-
-    def picture(index: int) -> NDArray[np.float32]:
-        shown = held or fields[index * len(fields) // count]
-        return relight(shown.olat, light.weights(shown, angle(index)), missing="skip")
-
+        angles = [turn_from + (turn_to - turn_from) * index / count for index in range(count)]
+        sets = [
+            range(len(fields))[chosen or 0] if still else i * len(fields) // count
+            for i in range(count)
+        ]
+    else:
+        angles, sets = [turn_from], [range(len(fields))[chosen or 0]]
+    plan = [
+        (index, _weights(fields, index, light.rotated(angle)))
+        for index, angle in zip(sets, angles, strict=True)
+    ]
     brightness = 2.0**exposure
     if auto_exposure:
-        # brightest of a few frames, so that none of the film is blown out
-        probes = sorted({0, count // 3, 2 * count // 3, count - 1})
-        brightness *= min(exposure_for(picture(index)) for index in probes)
+        brightness *= film_exposure(fields, plan, missing="skip")
+    relit = relight_frames(fields, plan, missing="skip")
     if not film:
-        write_image(output, picture(0) * brightness)
+        write_image(output, next(relit) * brightness)
     else:
         rate = rate_hz or (None if still else fields.rate_hz) or _STILL_FILM_RATE_HZ
         with (
-            FilmWriter(output, fields.width, fields.height, rate) as writer,
+            FilmWriter(output, fields.width, fields.height, rate, overwrite=True) as writer,
             progress_bar("relighting", "frames", quiet=quiet or as_json) as progress,
         ):
-            for index in range(count):
-                writer.write(picture(index) * brightness)
-                progress(index + 1, count)
+            for done, image in enumerate(relit, 1):
+                writer.write(image * brightness)
+                progress(done, len(plan))
     if as_json:
-        report = {"output": str(output), "frames": count, "exposure_factor": brightness}
-        print_json(report)
+        print_json({"output": str(output), "frames": len(plan), "exposure_factor": brightness})
     else:
-        say(f"wrote {output}" + (f", {count} frames" if film else ""), quiet=quiet)
+        say(f"wrote {output}" + (f", {len(plan)} frames" if film else ""), quiet=quiet)
 
 
-class _Light:
-    """The light of one command line: weights for a set and an angle."""
+def _is_film(output: Path) -> bool:
+    """Whether ``output`` names a film: a film file, numbered pictures, or a folder for them."""
+    from lightstage.exchange.film import FILM_SUFFIXES
 
-    def __init__(
-        self, fields: ReflectanceFields, environment: str | None, studio: str | None
-    ) -> None:
-        from lightstage.relighting import load_environment
+    suffix = output.suffix.lower()
+    return suffix in FILM_SUFFIXES or "%" in output.name or not suffix
 
-        self._dome = fields.dome
-        self._studio = studio
-        self._environment = load_environment(environment) if environment else None
-        self.weights_for_all(0.0)  # a wrong name is told before any work
 
-    def weights_for_all(self, degrees: float) -> NDArray[np.float64]:
-        """Return the weights when no light is missing."""
-        import numpy as np
+def _weights(fields: ReflectanceFields, index: int, light: EnvironmentMap) -> NDArray[np.float64]:
+    """Return the weights for set ``index``; neighbours take over for lights it lacks."""
+    import numpy as np
 
-        return self._weights(degrees, np.ones(len(self._dome), dtype=bool))
+    from lightstage.relighting import divide_by_gains, light_weights
 
-    def weights(self, shown: ReflectanceField, degrees: float) -> NDArray[np.float64]:
-        """Return the weights for a set; lights without a picture are taken over by neighbours."""
-        import numpy as np
-
-        return self._weights(degrees, ~np.isnan(shown.olat[:, 0, 0, 0]))
-
-    def _weights(self, degrees: float, present: NDArray[np.bool_]) -> NDArray[np.float64]:
-        import numpy as np
-
-        from lightstage.relighting import divide_by_gains, light_weights, studio_weights
-
-        usable = present & (self._dome.gains > 0).all(axis=1)
-        if self._environment is not None:
-            turned = self._environment.rotated(degrees)
-            weights = light_weights(turned, self._dome.directions, present=usable)
-        else:
-            assert self._studio is not None
-            weights = np.zeros((len(self._dome), 3))
-            weights[usable] = studio_weights(
-                self._studio, self._dome.directions[usable], rotate_deg=degrees
-            )
-        return divide_by_gains(weights, self._dome.gains)
+    present = (fields.dome.gains > 0).all(axis=1)
+    for set_index, missing in fields.attributes.get("missing") or []:
+        if set_index == index:
+            present = present & (np.arange(fields.lights) != missing)
+    return divide_by_gains(
+        light_weights(light, fields.directions, present=present), fields.dome.gains
+    )
 
 
 def _list_lights(ctx: click.Context) -> None:
-    from lightstage.relighting import ENVIRONMENTS, STUDIO_LIGHTS
+    from lightstage.relighting.procedural import ENVIRONMENTS
+    from lightstage.relighting.studio import STUDIO_LIGHTS
 
-    for title, lights in (("--environment", ENVIRONMENTS), ("--studio", STUDIO_LIGHTS)):
-        for name, light in lights.items():
-            click.echo(f"{title} {name:12s} {light.description}")
+    for option, lights in (("--environment", ENVIRONMENTS), ("--studio", STUDIO_LIGHTS)):
+        for name, line in lights.items():
+            click.echo(f"{option:13s} {name:10s} {line}")
     ctx.exit()
