@@ -6,11 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lightstage.errors import InputError
 from lightstage.preprocess.settings import DevelopSettings
 
 #: Demosaicing works on integers: 8-bit values are lifted by this, so that a mean of four
 #: neighbours keeps its fraction.
 _LIFT_8BIT = 128
+_BAYER_ORDERS = ("GBRG", "RGGB", "BGGR", "GRBG")
 _METHOD_SUFFIX = {"bilinear": "", "edge-aware": "_EA"}
 
 
@@ -32,6 +34,9 @@ def develop(
         black_level: stored value of no light.
         white_level: stored value of full scale.
         settings: the demosaicing method.
+
+    Raises:
+        InputError: the colour filter is not known.
     """
     settings = settings or DevelopSettings()
     scale = 1.0
@@ -53,5 +58,14 @@ def develop(
 
 
 def demosaic_code(cfa: str, method: str) -> int:
-    """Return OpenCV's conversion code for a colour filter array, named by its top left 2x2."""
+    """Return OpenCV's conversion code for a colour filter array, named by its top left 2x2.
+
+    Raises:
+        InputError: the colour filter is not one of the four Bayer orders.
+    """
+    if cfa not in _BAYER_ORDERS:
+        raise InputError(
+            f"frames with the colour filter {cfa} cannot be developed; known are "
+            f"{', '.join(_BAYER_ORDERS)} and GRAY. Their stored values can still be had."
+        )
     return int(getattr(cv2, f"COLOR_Bayer{cfa}2RGB{_METHOD_SUFFIX[method]}"))
