@@ -183,7 +183,7 @@ class _Corners:
         normal = (directions[first] - directions[second]) / apart[first, second][:, None]
         met = _Edges(self.row[two], self.column[two], first, second, normal)
         rest = ~(one | two)
-        kept = int(rivals[rest].max(initial=0))
+        kept = int(rivals[rest].max(initial=1))
         order = np.argsort(~rival[rest], axis=1, kind="stable")[:, :kept]
         return (
             settled,

@@ -86,9 +86,9 @@ class EnvironmentMap:
 
     def scaled(self, exposure_stops: float) -> Self:
         """Return the map with its radiance times ``2 ** exposure_stops``."""
-        factor = np.float32(2.0**exposure_stops)
-        with np.errstate(over="ignore"):  # the check that follows names the trouble
-            return replace(self, radiance=self.radiance * factor)
+        with np.errstate(over="ignore"):  # the check of the new map names the trouble
+            brighter = self.radiance * np.exp2(np.float32(exposure_stops))
+        return replace(self, radiance=brighter)
 
     @cached_property
     def energy(self) -> EnergyPyramid:
