@@ -249,7 +249,8 @@ class _FilmFile:
             with suppress(self._failure):
                 container.close()
             self._closed = True
-        self._partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where not even the folder could be made
+            self._partial.unlink(missing_ok=True)
 
 
 class _NumberedPictures:
