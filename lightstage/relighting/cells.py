@@ -29,6 +29,8 @@ LEAF_RAD = 0.0063
 CORNER_LEAF_RAD = 0.0032
 #: About how many blocks high the coarsest level of the tree is.
 _COARSEST_ROWS = 16
+#: A block with more candidates than this is one where unusually many cells meet.
+_FEW = 8
 
 
 def coarsest_block(height: int) -> int:
@@ -127,22 +129,27 @@ def _divide(height: int, width: int, directions: NDArray[np.float64]) -> Iterato
     grid = np.mgrid[0 : -(-height // side), 0 : -(-width // side)].reshape(2, -1)
     everyone = np.broadcast_to(np.arange(len(directions)), (grid.shape[1], len(directions)))
     row, column = grid.astype(np.int64)
-    corners = _Corners(row, column, everyone, np.ones(everyone.shape, dtype=bool))
+    corners = [_Corners(row, column, everyone, np.ones(everyone.shape, dtype=bool))]
     nothing = np.zeros(0, dtype=np.int64)
-    edges = _Edges(nothing, nothing, nothing, nothing, np.zeros((0, 3)))
+    edges = none = _Edges(nothing, nothing, nothing, nothing, np.zeros((0, 3)))
     level = _Level(height, width, float(side))
     while True:
-        settled, met, corners = corners.sort_out(level, directions, apart)
-        yield settled
+        edges_met = none
+        rest: list[_Corners] = []
+        for group in corners:
+            settled, met, left = group.sort_out(level, directions, apart)
+            yield settled
+            edges_met = edges_met.joined(met)
+            rest += left
         if level.angle <= LEAF_RAD and level.side <= 1:
-            yield from edges.joined(met).cut(level)
-            edges = _Edges(nothing, nothing, nothing, nothing, np.zeros((0, 3)))
+            yield from edges.joined(edges_met).cut(level)
+            edges = none
         else:
             settled, edges = edges.sort_out(level)
             yield settled
-            edges = edges.joined(met).quartered(level)
-        corners = corners.quartered(level)
-        if not len(corners.row) + len(edges.row):
+            edges = edges.joined(edges_met).quartered(level)
+        corners = [group.quartered(level) for group in rest]
+        if not corners and not len(edges.row):
             return
         level = _Level(height, width, level.side / 2)
 
@@ -159,8 +166,12 @@ class _Corners:
 
     def sort_out(
         self, level: _Level, directions: NDArray[np.float64], apart: NDArray[np.float64]
-    ) -> tuple[_Pieces, _Edges, _Corners]:
-        """Return the blocks that are one light's, those that two share, and the rest."""
+    ) -> tuple[_Pieces, _Edges, list[_Corners]]:
+        """Return the blocks that are one light's, those that two share, and the rest.
+
+        The rest comes as two groups, so that the few blocks where very many cells meet (the poles
+        of a ring of lights) do not make everybody's list of candidates long.
+        """
         cosines = np.einsum(
             "nd,nkd->nk", level.centres(self.row, self.column), directions[self.light]
         )
@@ -183,17 +194,18 @@ class _Corners:
         normal = (directions[first] - directions[second]) / apart[first, second][:, None]
         met = _Edges(self.row[two], self.column[two], first, second, normal)
         rest = ~(one | two)
-        kept = int(rivals[rest].max(initial=1))
-        order = np.argsort(~rival[rest], axis=1, kind="stable")[:, :kept]
-        return (
-            settled,
-            met,
-            _Corners(
-                self.row[rest],
-                self.column[rest],
-                np.take_along_axis(self.light[rest], order, axis=1),
-                np.take_along_axis(rival[rest], order, axis=1),
-            ),
+        groups = [rest & (rivals <= _FEW), rest & (rivals > _FEW)]
+        return settled, met, [self._kept(group, rival) for group in groups if group.any()]
+
+    def _kept(self, chosen: NDArray[np.bool_], rival: NDArray[np.bool_]) -> _Corners:
+        rival = rival[chosen]
+        most = int(rival.sum(axis=1).max())
+        order = np.argsort(~rival, axis=1, kind="stable")[:, :most]
+        return _Corners(
+            self.row[chosen],
+            self.column[chosen],
+            np.take_along_axis(self.light[chosen], order, axis=1),
+            np.take_along_axis(rival, order, axis=1),
         )
 
     def quartered(self, level: _Level) -> _Corners:

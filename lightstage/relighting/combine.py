@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightstage.colour import luminance
 from lightstage.errors import DomeError, InputError
-from lightstage.fields import ReflectanceFields
+
+if TYPE_CHECKING:  # Zarr takes a second to import, and only a film's frames need it
+    from lightstage.fields import ReflectanceFields
 
 Missing = Literal["raise", "skip"]
 
