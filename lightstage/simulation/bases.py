@@ -50,11 +50,10 @@ class Place:
 
     def move(self, weight: Array, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Array:
         """Return ``(V, 3)``: ``weight`` times millimetres; ``x`` is away from the middle."""
-        return (
-            1e-3
-            * weight[:, None]
-            * np.column_stack([x * self.mirror, np.full(len(weight), y), np.full(len(weight), z)])
+        offset = np.column_stack(
+            [x * self.mirror, np.full(len(weight), y), np.full(len(weight), z)]
         )
+        return np.asarray(1e-3 * weight[:, None] * offset)
 
     @property
     def lip(self) -> Array:
@@ -139,7 +138,7 @@ def basis(neutral: Sculpt, fields: dict[str, Field]) -> Array:
 def _rigid_eyes(neutral: Sculpt) -> Array:
     points = neutral.vertices.astype(np.float64)
     for name, mirror in (("eye_left", 1.0), ("eye_right", -1.0)):
-        eye = neutral.part == PART_NAMES.index(name)  # type: ignore[arg-type]
+        eye = neutral.part == PART_NAMES.index(name)
         points[eye] = EYE_CENTRE_M * [mirror, 1.0, 1.0]
     return points
 
@@ -184,7 +183,7 @@ def skinning_weights(neutral: Sculpt) -> Array:
     weights[:, NECK] = head - jaw
     weights[:, 0] = 1.0 - head
     for name, joint in (("eye_left", EYE_LEFT), ("eye_right", EYE_RIGHT)):
-        eye = neutral.part == PART_NAMES.index(name)  # type: ignore[arg-type]
+        eye = neutral.part == PART_NAMES.index(name)
         weights[eye] = 0.0
         weights[eye, joint] = 1.0
     return weights
@@ -198,8 +197,12 @@ def _jaw_weight(neutral: Sculpt) -> Array:
     line = mouth_line(p[:, 0].astype(np.float32)) - _HINGE_M[0]
     middle = np.degrees(np.arctan2(line, 0.084 - 14.0 * np.minimum(np.abs(p[:, 0]), 0.03) ** 2))
     outward = np.clip(np.abs(p[:, 0]) / MOUTH_HALF_WIDTH_M, 0.0, 1.6)
-    width = 0.8 + 15.0 * outward**3
-    weight = _smoothstep(0.5 - (angle - middle) / (2.0 * width))
+    width = 0.35 + 15.0 * outward**3
+    # on the lips their own line divides, whatever their fullness; farther back the hinge's angle
+    ahead_of_cheek = _smoothstep((p[:, 2] - 0.03) / 0.03)
+    on_lips = np.degrees((height - line) / 0.085)
+    below = angle - middle + ahead_of_cheek * (on_lips - (angle - middle))
+    weight = _smoothstep(0.5 - below / (2.0 * width))
     half = 0.5 + 0.5 * np.clip(1.0 - outward**3, 0.0, 1.0)
     weight = np.where(neutral.side > 0, 1.0 - half, np.where(neutral.side < 0, half, weight))
     tooth = np.isin(

@@ -7,7 +7,7 @@ same arrays, so whatever reads one reads the other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,11 +27,12 @@ class HeadFile:
     """The arrays of a FLAME file; metres, +Y up, +Z out of the face, +X the subject's left.
 
     ``v_template`` (V, 3); ``f`` (F, 3) uint32, counter-clockwise from outside; ``shapedirs``
-    (V, 3, S + E), identity first; ``posedirs`` (V, 3, 36), per element of (R - I) of neck, jaw, left
-    and right eye; ``J_regressor`` (5, V); ``kintree_table`` (2, 5), parents then joints;
+    (V, 3, S + E), identity first; ``posedirs`` (V, 3, 36), per element of (R - I) of neck, jaw and
+    eyes; ``J_regressor`` (5, V); ``kintree_table`` (2, 5), parents then joints;
     ``weights`` (V, 5); ``J`` (5, 3). Also ``vt`` (T, 2) texture coordinates in [0, 1], v upwards;
-    ``ft`` (F, 3); ``texture`` (size, size, 3) mean diffuse albedo, RGB, **linear** float32 in [0, 1],
-    top row first; ``landmark_faces`` (68,) and ``landmark_barycentric`` (68, 3) in the iBUG order.
+    ``ft`` (F, 3); ``texture`` (size, size, 3) mean diffuse albedo, RGB, **linear** float32,
+    [0, 1], top row first; ``landmark_faces`` (68,) and ``landmark_barycentric`` (68, 3), in the
+    iBUG order.
     ``roughness`` (V,) and ``specular`` (V,): the highlight's width and strength.
     """
 
@@ -57,6 +58,15 @@ class HeadFile:
     def expression_count(self) -> int:
         """How many of ``shapedirs``' components are expressions."""
         return int(self.shapedirs.shape[2]) - self.shape_count
+
+    @cached_property
+    def _component_rows(self) -> Float:
+        """``shapedirs`` with a row for each component, ``(S + E, 3 V)``: quick to add up few."""
+        return np.ascontiguousarray(self.shapedirs.reshape(-1, self.shapedirs.shape[2]).T)
+
+    @cached_property
+    def _corrective_rows(self) -> Float:
+        return np.ascontiguousarray(self.posedirs.reshape(-1, self.posedirs.shape[2]).T)
 
 
 @lru_cache(maxsize=1)
@@ -129,7 +139,8 @@ def shape_head(head: HeadFile, shape: ArrayLike, expression: ArrayLike) -> Float
     used = np.flatnonzero(coefficients)
     if len(used) == 0:
         return head.v_template.copy()
-    return np.asarray(head.v_template + head.shapedirs[:, :, used] @ coefficients[used])
+    moved = coefficients[used] @ head._component_rows[used]
+    return np.asarray(head.v_template + moved.reshape(-1, 3))
 
 
 def skin_head(head: HeadFile, shaped: Float, joints: Float, pose: ArrayLike) -> Float:
@@ -142,7 +153,7 @@ def skin_head(head: HeadFile, shaped: Float, joints: Float, pose: ArrayLike) -> 
     rotations = rotation_matrices(axis_angles.reshape(-1, 3))
     elements = (rotations[1:] - np.eye(3)).ravel()
     used = np.flatnonzero(elements)
-    posed = shaped + head.posedirs[:, :, used] @ elements[used] if len(used) else shaped
+    posed = shaped + (elements[used] @ head._corrective_rows[used]).reshape(-1, 3)
     transforms = np.zeros((len(joints), 3, 4))
     for joint, parent in enumerate(bases.PARENTS):
         local = np.column_stack([rotations[joint], joints[joint]])
@@ -157,7 +168,7 @@ def skin_head(head: HeadFile, shaped: Float, joints: Float, pose: ArrayLike) -> 
 
 
 def rotation_matrices(axis_angles: Float) -> Float:
-    """Return the rotations ``(n, 3, 3)`` of axis-angle vectors ``(n, 3)`` in radians (Rodrigues)."""
+    """Return the rotations ``(n, 3, 3)`` of axis-angle vectors ``(n, 3)`` in radians."""
     angle = np.linalg.norm(axis_angles, axis=1)
     axis = axis_angles / np.maximum(angle, 1e-12)[:, None]
     x, y, z = axis.T

@@ -156,10 +156,10 @@ def _neighbour_mean(faces: NDArray[np.int32], count: int) -> Any:
 
 
 def _open_the_mouth(sine: Array, neutral: Sculpt) -> None:
-    """Light the mouth's inside as when it is open: at rest the lips would keep it black."""
+    """Light teeth as when the mouth is open, at rest the lips would hide them; the rest is dark."""
     depth = neutral.local[:, 1]
     bag = neutral.part == PART_NAMES.index("mouth_bag")
-    sine[bag] = (0.35 + 0.6 * depth[bag])[:, None]
+    sine[bag] = (0.93 + 0.07 * depth[bag])[:, None]
     teeth = np.isin(
         neutral.part, [PART_NAMES.index("upper_teeth"), PART_NAMES.index("lower_teeth")]
     )

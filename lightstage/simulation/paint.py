@@ -7,6 +7,7 @@ front); the square's four corners hold the eye, the ear, the mouth's inside and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,15 +21,27 @@ from lightstage.simulation.sculpture import (
 )
 from lightstage.simulation.skin import PART_NAMES, Sculpt, hair_cover
 
-Array = NDArray[np.float32]
+#: Single precision throughout.
+Array = NDArray[Any]
 Triple = tuple[float, float, float]
 
 TEXTURE_SIZE = 1024
 _CORNER = 0.132
-_CORNERS = {"eye": (0.004, 0.864), "ear": (0.864, 0.864), "mouth": (0.004, 0.004),
-            "teeth": (0.864, 0.004)}  # fmt: skip
-_CORNER_OF_PART = {"lid_edge": "mouth", "mouth_bag": "mouth", "upper_teeth": "teeth",
-                   "lower_teeth": "teeth", "eye_left": "eye", "eye_right": "eye", "ear": "ear"}  # fmt: skip
+_CORNERS = {
+    "eye": (0.004, 0.864),
+    "ear": (0.864, 0.864),
+    "mouth": (0.004, 0.004),
+    "teeth": (0.864, 0.004),
+}
+_CORNER_OF_PART = {
+    "lid_edge": "mouth",
+    "mouth_bag": "mouth",
+    "upper_teeth": "teeth",
+    "lower_teeth": "teeth",
+    "eye_left": "eye",
+    "eye_right": "eye",
+    "ear": "ear",
+}
 
 
 @dataclass(frozen=True)
@@ -47,24 +60,24 @@ def texture_coordinates(neutral: Sculpt) -> tuple[Array, NDArray[np.uint32]]:
     """Return ``vt`` (V, 2) in [0, 1], v upwards, and ``ft`` (F, 3)."""
     direction = neutral.vertices - CORE_M
     direction = direction / np.linalg.norm(direction, axis=1, keepdims=True)
-    ahead = np.float32([0.0, 0.33, 0.944])
-    up = np.float32([0.0, 0.944, -0.33])
+    ahead = np.array([0.0, 0.33, 0.944], np.float32)
+    up = np.array([0.0, 0.944, -0.33], np.float32)
     across, above = direction[:, 0], direction @ up
     angle = np.arccos(np.clip(direction @ ahead, -1.0, 1.0)) / np.pi
     radius = 0.498 * (1.0 - (1.0 - angle) ** 1.5) / np.maximum(np.hypot(across, above), 1e-6)
     vt = 0.5 + radius[:, None] * np.column_stack([across, above])
     for name, corner in _CORNER_OF_PART.items():
-        members = neutral.part == PART_NAMES.index(name)  # type: ignore[arg-type]
+        members = neutral.part == PART_NAMES.index(name)
         local = neutral.local[members].copy()
         if corner == "eye" or corner == "teeth":
             local[:, 0] = 0.5 + 0.49 * local[:, 0]
         if corner == "eye":
             local[:, 1] = 0.5 + 0.49 * local[:, 1]
         if name == "lid_edge":
-            local = 0.06 + 0.2 * local + np.float32([0.7, 0.0])
+            local = 0.06 + 0.2 * local + np.array([0.7, 0.0], np.float32)
         if name == "mouth_bag":
             local = np.column_stack([np.full(len(local), 0.2), 0.05 + 0.9 * local[:, 1]])
-        vt[members] = np.float32(_CORNERS[corner]) + _CORNER * np.clip(local, 0.01, 0.99)
+        vt[members] = np.array(_CORNERS[corner], np.float32) + _CORNER * np.clip(local, 0.01, 0.99)
     return vt.astype(np.float32), neutral.faces.astype(np.uint32)
 
 
@@ -76,8 +89,12 @@ def paint(
     size = TEXTURE_SIZE
     places = _texel_places(neutral, vt, ft)
     flat = _paint_skin(places.reshape(-1, 3), colouring, rng).reshape(size, size, 3)
-    for name, painter in (("eye", _paint_eye), ("ear", _paint_ear), ("mouth", _paint_mouth),
-                          ("teeth", _paint_teeth)):  # fmt: skip
+    for name, painter in (
+        ("eye", _paint_eye),
+        ("ear", _paint_ear),
+        ("mouth", _paint_mouth),
+        ("teeth", _paint_teeth),
+    ):
         n = round((_CORNER + 0.008) * size)
         left = round((_CORNERS[name][0] - 0.004) * size)
         top = size - round((_CORNERS[name][1] - 0.004) * size) - n
@@ -90,8 +107,8 @@ def paint(
 def highlights(neutral: Sculpt) -> tuple[Array, Array]:
     """Return each vertex's roughness and its specular reflectance at normal incidence, ``(V,)``."""
     part, p = neutral.part, neutral.vertices
-    roughness = np.full(len(part), 0.46, np.float32)
-    specular = np.full(len(part), 0.040, np.float32)
+    roughness: Array = np.full(len(part), 0.46, np.float32)
+    specular: Array = np.full(len(part), 0.040, np.float32)
     oily = np.exp(-((p[:, 0] / 0.016) ** 2) - ((p[:, 1] + 0.005) / 0.05) ** 2) * (p[:, 2] > 0.05)
     lips = _lip_mask(p)
     roughness += (-0.09 * oily - 0.12 * lips).astype(np.float32)
@@ -105,7 +122,7 @@ def highlights(neutral: Sculpt) -> tuple[Array, Array]:
         (("mouth_bag",), 0.5, 0.004),
         (("lid_edge",), 0.25, 0.040),
     ):
-        members = np.isin(part, [PART_NAMES.index(name) for name in names])  # type: ignore[arg-type]
+        members = np.isin(part, [PART_NAMES.index(name) for name in names])
         roughness[members], specular[members] = rough, strength
     return roughness.astype(np.float32), specular.astype(np.float32)
 
@@ -122,10 +139,16 @@ def _texel_places(neutral: Sculpt, vt: Array, ft: NDArray[np.uint32]) -> Array:
     settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
     settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
     drawn = cv2.triangleRasterizeColor(
-        flat, faces, (neutral.vertices * 2.5 + 0.5).astype(np.float32),
-        np.full((size, size, 3), -1.0, np.float32), np.eye(4), 2.0 * np.arctan(0.5), 0.1, 10.0,
+        flat,
+        faces,
+        (neutral.vertices * 2.5 + 0.5).astype(np.float32),
+        np.full((size, size, 3), -1.0, np.float32),
+        np.eye(4),
+        2.0 * np.arctan(0.5),
+        0.1,
+        10.0,
         settings,
-    )  # fmt: skip
+    )
     places = (np.asarray(drawn, np.float32) - 0.5) / 2.5
     bare = drawn[..., 0] < 0
     for _ in range(5):
@@ -143,13 +166,13 @@ def _texel_places(neutral: Sculpt, vt: Array, ft: NDArray[np.uint32]) -> Array:
 def _paint_skin(p: Array, colouring: Colouring, rng: np.random.Generator) -> Array:
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
     front = _step(z, 0.035, 0.06)
-    base = np.float32(colouring.skin)
+    base = np.array(colouring.skin, np.float32)
     fine, mottle, broad = (_noise(rng, s).ravel() for s in (1, 5, 22))
-    rgb = base * np.exp(0.055 * fine + 0.05 * mottle + 0.05 * broad)[:, None]
+    rgb: Array = base * np.exp(0.055 * fine + 0.05 * mottle + 0.05 * broad)[:, None]
 
     def tint(mask: Array, factor: Triple) -> None:
         nonlocal rgb
-        rgb = rgb * (1.0 + mask[:, None] * (np.float32(factor) - 1.0))
+        rgb = rgb * (1.0 + mask[:, None] * (np.array(factor, np.float32) - 1.0))
 
     red = _bell(x - 0.040, 0.016) * _bell(y + 0.022, 0.016) + _bell(x, 0.013) * _bell(
         y + 0.03, 0.012
@@ -176,18 +199,20 @@ def _paint_skin(p: Array, colouring: Colouring, rng: np.random.Generator) -> Arr
 
     lips = _lip_mask(p)
     stripes = 1.0 + 0.06 * np.sin(1900.0 * p[:, 0] + 0.8 * mottle)
-    lip_colour = base * np.float32([0.88, 0.54, 0.58]) * stripes[:, None]
+    lip_colour = base * np.array([0.88, 0.54, 0.58], np.float32) * stripes[:, None]
     rgb = rgb + lips[:, None] * (lip_colour * np.exp(0.04 * mottle)[:, None] - rgb)
     seam = _bell(y - mouth_line(p[:, 0]), 0.0011) * _step(x, MOUTH_HALF_WIDTH_M, 0.022) * front
     tint(seam, (0.42, 0.30, 0.30))
 
-    hair_rgb = np.float32(colouring.hair)
+    hair_rgb = np.array(colouring.hair, np.float32)
     dx, dy = (x - EYE_CENTRE_M[0]) / 0.0136, y - EYE_CENTRE_M[1]
     lid = np.where(dy > 0, 0.0058, 0.0047) * np.sqrt(np.clip(1.0 - dx**2, 0.0, 1.0))
     lash = _bell(np.abs(dy) - lid - 0.0002, 0.0009) * _step(np.abs(dx), 1.10, 0.98) * front
     rgb = rgb * (1.0 - lash * np.where(dy > 0, 0.82, 0.38))[:, None]
     rgb = _brows(rgb, p, hair_rgb, _noise(rng, 1).ravel())
-    cover = hair_cover(p + 0.0025 * _noise(rng, 2).ravel()[:, None] * np.float32([0, 1, 0]))
+    cover = hair_cover(
+        p + 0.0025 * _noise(rng, 2).ravel()[:, None] * np.array([0, 1, 0], np.float32)
+    )
     strand = _strands(rng).ravel()
     hair = hair_rgb * np.exp(0.42 * strand + 0.15 * broad)[:, None]
     return np.asarray(rgb + cover[:, None] * (hair - rgb), np.float32)
@@ -220,12 +245,15 @@ def _lip_mask(p: Array) -> Array:
 def _paint_eye(x: Array, y: Array, colouring: Colouring, rng: np.random.Generator) -> Array:
     r = np.hypot(x - 0.5, y - 0.5) / 0.49 * 1.6  # the angle from the pupil, radians
     around = np.arctan2(y - 0.5, x - 0.5)
-    spokes = sum(np.sin(k * around + rng.uniform(0, 6.28)) for k in (13, 29, 43, 61)) / 4.0
-    iris = np.float32(colouring.iris) * (1.0 + 0.5 * spokes[..., None])
+    turns = [np.sin(k * around + rng.uniform(0, 6.28)) for k in (13, 29, 43, 61)]
+    spokes = np.mean(turns, axis=0)
+    iris: Array = np.array(colouring.iris, np.float32) * (1.0 + 0.5 * spokes[..., None])
     iris = iris * (0.7 + 1.3 * _bell(r - 0.24, 0.09))[..., None]
-    white = np.float32([0.66, 0.60, 0.56]) * np.ones((*r.shape, 1), np.float32)
+    white: Array = np.array([0.66, 0.60, 0.56], np.float32) * np.ones((*r.shape, 1), np.float32)
     veins = np.clip(np.sin(around * 17 + 5.0 * r + 2.0 * np.sin(9.0 * r)), 0.9, 1.0) - 0.9
-    white = white * (1.0 - np.float32([0.2, 1.2, 1.2]) * (veins * _step(r, 0.6, 1.0))[..., None])
+    white = white * (
+        1.0 - np.array([0.2, 1.2, 1.2], np.float32) * (veins * _step(r, 0.6, 1.0))[..., None]
+    )
     ring = 1.0 - 0.6 * _bell(r - 0.435, 0.035)
     rgb = white + _step(r, 0.46, 0.425)[..., None] * (iris - white)
     rgb = rgb * ring[..., None]
@@ -235,26 +263,30 @@ def _paint_eye(x: Array, y: Array, colouring: Colouring, rng: np.random.Generato
 def _paint_ear(x: Array, y: Array, colouring: Colouring, rng: np.random.Generator) -> Array:
     noise = cv2.GaussianBlur(rng.standard_normal(x.shape).astype(np.float32), (0, 0), 3) * 8.0
     rgb = (
-        np.float32(colouring.skin)
-        * np.float32([1.02, 0.86, 0.84])
+        np.array(colouring.skin, np.float32)
+        * np.array([1.02, 0.86, 0.84], np.float32)
         * np.exp(0.05 * noise)[..., None]
     )
     bowl = np.exp(-(((x - 0.47) / 0.13) ** 2) - ((y - 0.50) / 0.16) ** 2)
-    return np.asarray(rgb * (1.0 - bowl[..., None] * np.float32([0.45, 0.6, 0.6])), np.float32)
+    return np.asarray(
+        rgb * (1.0 - bowl[..., None] * np.array([0.45, 0.6, 0.6], np.float32)), np.float32
+    )
 
 
 def _paint_mouth(x: Array, y: Array, colouring: Colouring, rng: np.random.Generator) -> Array:
     deep = np.clip((y - 0.05) / 0.9, 0.0, 1.0)[..., None]
-    bag = np.float32([0.30, 0.10, 0.09]) * (1.0 - deep) ** 6 + np.float32([0.012, 0.005, 0.005])
-    lid = np.float32(colouring.skin) * np.float32([0.9, 0.62, 0.60])
+    bag = np.array([0.30, 0.10, 0.09], np.float32) * (1.0 - deep) ** 6 + np.array(
+        [0.012, 0.005, 0.005], np.float32
+    )
+    lid = np.array(colouring.skin, np.float32) * np.array([0.9, 0.62, 0.60], np.float32)
     return np.asarray(np.where((x > 0.5)[..., None], lid, bag), np.float32)
 
 
 def _paint_teeth(x: Array, y: Array, colouring: Colouring, rng: np.random.Generator) -> Array:
     gaps = np.abs(np.sin(np.pi * 7.0 * (x - 0.5) / 0.98)) ** 0.25
     gum = _step(y, 0.25, 0.12)[..., None]
-    tooth = np.float32([0.58, 0.54, 0.44]) * (0.45 + 0.55 * gaps)[..., None]
-    return np.asarray(tooth + gum * (np.float32([0.42, 0.18, 0.16]) - tooth), np.float32)
+    tooth = np.array([0.58, 0.54, 0.44], np.float32) * (0.45 + 0.55 * gaps)[..., None]
+    return np.asarray(tooth + gum * (np.array([0.42, 0.18, 0.16], np.float32) - tooth), np.float32)
 
 
 def _noise(rng: np.random.Generator, texels: float) -> Array:
@@ -282,9 +314,15 @@ def _strands(rng: np.random.Generator) -> Array:
 
 def _sample_wrapped(field: Array, row: Array, column: Array) -> Array:
     return np.asarray(
-        cv2.remap(field, column.astype(np.float32), (row % len(field)).astype(np.float32),
-                  cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32
-    )  # fmt: skip
+        cv2.remap(
+            field,
+            column.astype(np.float32),
+            (row % len(field)).astype(np.float32),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_WRAP,
+        ),
+        np.float32,
+    )
 
 
 def _bell(x: Array, sigma: float) -> Array:

@@ -38,8 +38,8 @@ class Fragments:
     """What each covered sample of a picture shows.
 
     All samples lie in a window of the picture: ``left``, ``top``, ``width``, ``height`` in samples.
-    ``pixel`` (n,) flat index into (height, width) of the window; ``corners`` (n, 3) vertices; ``weights`` (n, 3)
-    barycentric, perspective-correct.
+    ``pixel`` (n,) flat index into (height, width) of the window; ``corners`` (n, 3) vertices;
+    ``weights`` (n, 3) barycentric, perspective-correct.
     """
 
     left: int
@@ -83,7 +83,7 @@ def rasterise(
         nothing = np.zeros((0, 3), np.float32)
         return Fragments(0, 0, 0, 0, np.zeros(0, np.int64), nothing.astype(np.int32), nothing)
     colours = np.empty((count, 3, 3), np.float32)
-    colours[:] = np.float32([[1, 0, 0], [0, 1, 0], [0, 0, 0]])
+    colours[:] = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32)
     colours[:, :, 2] = ((np.arange(count) + 0.5) / count)[:, None]
     settings = cv2.TriangleRasterizeSettings()
     settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
@@ -175,11 +175,7 @@ class Scene:
         """Each sub-pixel's albedo from the texture, ``(n, 3)``."""
         # within a triangle all corners lie in one patch of the texture
         uv = self.fragments.gather(self.model.texel)
-        drawn = cv2.remap(
-            self.model.texture, uv[:, None, 0], uv[:, None, 1], cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
-        ) if len(uv) < 32767 else _remap_long(self.model.texture, uv)  # fmt: skip
-        return np.asarray(drawn, np.float32).reshape(-1, 3)
+        return _sample(self.model.texture, uv)
 
     def resolve(self, samples: Array) -> Array:
         """Return the picture ``(height, width, k)`` whose pixels are means of their sub-pixels."""
@@ -264,14 +260,14 @@ class Scene:
         return np.asarray(CURTAIN * (0.5 + 0.5 * np.maximum(direction[:, 2], 0.0)), np.float32)
 
 
-def _remap_long(texture: Array, uv: Array) -> Array:
-    """Sample the texture at any number of places: OpenCV's pictures end at 32767 rows."""
+def _sample(texture: Array, uv: Array) -> Array:
+    """Return the texture at ``(n, 2)`` places, ``(n, 3)``; in rows, as OpenCV's sides are short."""
     width = 4096
     rows = -(-len(uv) // width)
-    padded = np.zeros((rows * width, 2), np.float32)
-    padded[: len(uv)] = uv
-    padded = padded.reshape(rows, width, 2)
-    drawn = cv2.remap(texture, padded, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    places = np.zeros((2, rows * width), np.float32)
+    places[:, : len(uv)] = uv.T
+    x, y = places.reshape(2, rows, width)
+    drawn = cv2.remap(texture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(drawn.reshape(-1, 3)[: len(uv)], np.float32)
 
 

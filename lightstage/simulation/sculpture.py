@@ -7,10 +7,13 @@ Measures are those of an adult: 0.24 m from chin to crown, 0.155 m wide.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+#: Single precision throughout.
+Array = NDArray[Any]
 
 #: Where rays to the surface start: behind the mouth, so that the underside of the nose is seen.
 CORE_M = np.array([0.0, -0.062, -0.005], dtype=np.float32)
@@ -95,15 +98,15 @@ def surface_from_core(directions: Array) -> Array:
 def surface_from_front(xy: Array) -> Array:
     """Return the foremost surface points at frontal ``(n, 2)`` places, ``(n, 3)`` in metres."""
     start = np.column_stack([xy, np.full(len(xy), 0.16)]).astype(np.float32)
-    return _march(start, np.tile(np.float32([0.0, 0.0, -1.0]), (len(xy), 1)), 0.2)
+    return _march(start, np.tile(np.array([0.0, 0.0, -1.0], np.float32), (len(xy), 1)), 0.2)
 
 
 def surface_normal(points: Array, step_m: float = 5e-4) -> Array:
     """Return the outward unit normals of the field at ``(n, 3)`` points."""
-    offsets = np.float32([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]])
+    offsets = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], np.float32)
     gradient = sum(o * distance(points + step_m * o)[:, None] for o in offsets)
     n = np.asarray(gradient, np.float32)
-    return n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-9)
+    return np.asarray(n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-9))
 
 
 def _march(start: Array, towards: Array, far_m: float) -> Array:
@@ -120,8 +123,8 @@ def _march(start: Array, towards: Array, far_m: float) -> Array:
 
 
 def _ellipsoid(p: Array, centre: tuple[float, ...], radii: tuple[float, ...]) -> Array:
-    q = p - np.float32(centre)
-    r = np.float32(radii)
+    q = p - np.array(centre, np.float32)
+    r = np.array(radii, np.float32)
     k0 = np.sqrt(((q / r) ** 2).sum(1))
     k1 = np.sqrt(((q / r**2) ** 2).sum(1))
     return np.asarray(k0 * (k0 - 1.0) / np.maximum(k1, 1e-6), np.float32)
@@ -130,7 +133,7 @@ def _ellipsoid(p: Array, centre: tuple[float, ...], radii: tuple[float, ...]) ->
 def _capsule(
     p: Array, a: tuple[float, ...], b: tuple[float, ...], radius_a: float, radius_b: float
 ) -> Array:
-    start, along = np.float32(a), np.float32(b) - np.float32(a)
+    start, along = np.array(a, np.float32), np.array(b, np.float32) - np.array(a, np.float32)
     q = p - start
     h = np.clip(q @ along / float(along @ along), 0.0, 1.0)
     gap = np.linalg.norm(q - h[:, None] * along, axis=1)

@@ -25,7 +25,8 @@ REFERENCE_DISTANCE_M = 1.3
 @dataclass(frozen=True, eq=False)
 class Surface:
     """Vertices to be lit: ``position``, ``normal`` (n, 3) in world metres; ``first``, ``second``
-    tangents (n, 3); ``horizon`` (n, SECTORS + 1); ``roughness``, ``specular`` (n,); ``soften`` sparse (n, n).
+    tangents (n, 3); ``horizon`` (n, SECTORS + 1); ``roughness``, ``specular`` (n,); ``soften``
+    sparse (n, n).
     """  # noqa: D205
 
     position: Array

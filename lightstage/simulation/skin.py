@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from lightstage.simulation import sculpture
 from lightstage.simulation.sculpture import CORE_M, EYE_CENTRE_M, EYE_RADIUS_M, MOUTH_HALF_WIDTH_M
 
-Array = NDArray[np.float32]
+#: Single precision throughout.
+Array = NDArray[Any]
 Faces = NDArray[np.int32]
 PartName = Literal[
     "skin", "lid_edge", "mouth_bag", "upper_teeth", "lower_teeth", "eye_left", "eye_right", "ear"
@@ -150,7 +152,7 @@ def _add_skin(builder: _Builder) -> tuple[list[NDArray[np.int64]], NDArray[np.in
     eye_rings = [_eye_ring(ring) for ring in _EYE_RINGS_M]
     left = sculpture.surface_from_front(np.concatenate(eye_rings))
     left = _with_lid_crease(left)
-    right = left * np.float32([-1, 1, 1])
+    right = left * np.array([-1, 1, 1], np.float32)
     mouth = sculpture.surface_from_front(np.concatenate([_mouth_ring(r) for r in _MOUTH_RINGS_M]))
     rings = np.concatenate([left, right, mouth])
     skin = np.concatenate([rings, _fill(rings)])
@@ -192,7 +194,7 @@ def _flattened_rings(left: Array, mouth: Array) -> Array:
     line[:, 0] *= 0.8
     share = np.linspace(0.12, 1.0, len(_MOUTH_RINGS_M), dtype=np.float32)[:, None, None]
     lips = (line + share * (outer - line)).reshape(-1, 3)
-    return np.concatenate([eye, eye * np.float32([-1, 1, 1]), lips])
+    return np.concatenate([eye, eye * np.array([-1, 1, 1], np.float32), lips])
 
 
 def _fill(rings: Array) -> Array:
@@ -215,7 +217,7 @@ def _fill(rings: Array) -> Array:
     middle_or_left = (candidates[:, 0] > 0.45 * spacing) | (np.abs(candidates[:, 0]) < 1e-6)
     candidates, spacing = candidates[inside & middle_or_left], spacing[inside & middle_or_left]
     chosen = candidates[_thinned(candidates, spacing, rings)]
-    mirrored = chosen[chosen[:, 0] > 1e-6] * np.float32([-1, 1, 1])
+    mirrored = chosen[chosen[:, 0] > 1e-6] * np.array([-1, 1, 1], np.float32)
     return np.concatenate([chosen, mirrored]).astype(np.float32)
 
 
@@ -288,7 +290,7 @@ def _mouth_ring(away_m: float) -> Array:
 def _neck_ring(height: float, half: int) -> Array:
     """Return points of the neck at one height, from the front round its left to the back."""
     t = np.linspace(0.0, np.pi, half)
-    axis = np.float32([0.0, height, -0.034])
+    axis = np.array([0.0, height, -0.034], np.float32)
     out = np.column_stack([np.sin(t), np.zeros(half), np.cos(t)]).astype(np.float32)
     out[[0, -1], 0] = 0.0
     ring = sculpture._march(axis + 0.09 * out, -out, 0.09)
@@ -313,7 +315,8 @@ def _cone_directions(count: int, least_cosine: float) -> Array:
     level = np.sqrt(1.0 - height**2)
     directions = np.column_stack([level * np.cos(around), height, level * np.sin(around)])
     ahead = _unit(directions) @ _unit(np.array([[0.0, 0.12, 1.0]]))[0]
-    return directions[(ahead > least_cosine) & (directions[:, 0] > 0)].astype(np.float32)
+    kept = directions[(ahead > least_cosine) & (directions[:, 0] > 0)]
+    return np.asarray(kept, np.float32)
 
 
 def _unit(v: NDArray[np.floating]) -> Array:
@@ -332,18 +335,18 @@ def _strip(inner: NDArray[np.int64], outer: NDArray[np.int64], closed: bool = Tr
 
 
 def _add_lid_edge(builder: _Builder, skin: Array, loop: NDArray[np.int64], mirror: float) -> None:
-    centre = EYE_CENTRE_M * np.float32([mirror, 1, 1])
+    centre = EYE_CENTRE_M * np.array([mirror, 1, 1], np.float32)
     rim = skin[loop]
     out = _unit(rim - centre)
     onto_eye = centre + out * (EYE_RADIUS_M + 0.00015)
-    behind = centre + (rim - centre) * np.float32([1.06, 1.25, 0.45])
+    behind = centre + (rim - centre) * np.array([1.06, 1.25, 0.45], np.float32)
     # the rim is doubled: it has another colour and another normal towards the eye
     n = len(loop)
     local = np.zeros((3 * n, 2), np.float32)
     local[:, 1] = np.repeat([0.0, 0.5, 1.0], n)
     first = builder.add("lid_edge", np.concatenate([rim, onto_eye, behind]), local=local)
     rows = [first + k * n + np.arange(n) for k in range(3)]
-    for outer, inner in zip(rows[:-1], rows[1:], strict=True):
+    for outer, inner in pairwise(rows):
         faces = _strip(inner, outer)
         # the mirrored loop runs the other way round
         builder.faces.append(faces if mirror > 0 else faces[:, ::-1])
@@ -362,14 +365,16 @@ def _add_mouth_bag(builder: _Builder, skin: Array, loop: NDArray[np.int64]) -> N
         (0.040, 0.012, 0.65),
         (0.046, 0.001, 0.2),
     ):
-        ring = rim * np.float32([squeeze, 1, 1]) - np.float32([0, 0, back])
+        ring = rim * np.array([squeeze, 1, 1], np.float32) - np.array([0, 0, back], np.float32)
         ring[:, 1] += swell * np.sin(t)
         points.append(ring)
-        depth = np.vstack([depth, np.tile(np.float32([0.0, back / 0.046]), (len(loop), 1))])
+        depth = np.vstack(
+            [depth, np.tile(np.array([0.0, back / 0.046], np.float32), (len(loop), 1))]
+        )
     first = builder.add("mouth_bag", np.concatenate(points), np.tile(side, len(points)), depth)
     n = len(loop)
     rows = [first + k * n + np.arange(n) for k in range(len(points))]
-    for outer, inner in zip(rows[:-1], rows[1:], strict=True):
+    for outer, inner in pairwise(rows):
         builder.faces.append(_strip(inner, outer))
 
 
@@ -412,7 +417,7 @@ def _add_eyeball(builder: _Builder, name: PartName, mirror: float) -> None:
     flat = np.concatenate(
         [[[0.0, 0.0]], *([np.column_stack([np.cos(t), np.sin(t)])] * len(polar)), [[0.0, 1.0]]]
     )
-    centre = EYE_CENTRE_M * np.float32([mirror, 1, 1])
+    centre = EYE_CENTRE_M * np.array([mirror, 1, 1], np.float32)
     # the cornea stands a little proud of the ball
     radius = EYE_RADIUS_M + 0.0005 * np.exp(-((angle / 0.42) ** 4))
     first = builder.add(
@@ -425,7 +430,7 @@ def _add_eyeball(builder: _Builder, name: PartName, mirror: float) -> None:
     fans = [np.column_stack([np.full(around, first), rows[0], np.roll(rows[0], -1)])]
     fans.append(np.column_stack([np.full(around, last), np.roll(rows[-1], -1), rows[-1]]))
     builder.faces += [fan.astype(np.int32) for fan in fans]
-    for inner, outer in zip(rows[:-1], rows[1:], strict=True):
+    for inner, outer in pairwise(rows):
         builder.faces.append(_strip(inner, outer))
 
 
@@ -461,6 +466,6 @@ def _add_ear(builder: _Builder, mirror: float) -> None:
     local = np.column_stack([ab[:, 0] / 0.05 + 0.5, ab[:, 1] / 0.08 + 0.5])
     first = builder.add("ear", points.astype(np.float32), local=local.astype(np.float32))
     index = first + np.arange(len(rows) * around).reshape(len(rows), around)
-    for inner, outer in zip(index[:-1], index[1:], strict=True):
+    for inner, outer in pairwise(index):
         faces = _strip(inner, outer)
         builder.faces.append(faces if mirror > 0 else faces[:, ::-1])
