@@ -57,15 +57,16 @@ def warp(
     height, width = image.shape[:2]
     # NaN compares false, so invalid flow counts as outside
     inside = (map_x >= -0.5) & (map_x <= width - 0.5) & (map_y >= -0.5) & (map_y <= height - 0.5)
-    # remap's treatment of NaN coordinates is undefined
+    outside = ~inside
+    some_outside = bool(outside.any())
+    if some_outside:
+        map_x[outside] = 0.0  # remap's treatment of NaN coordinates is undefined
+        map_y[outside] = 0.0
     warped = cv2.remap(
-        image,
-        np.where(inside, map_x, 0.0),
-        np.where(inside, map_y, 0.0),
-        _INTERPOLATION[interpolation],
-        borderMode=cv2.BORDER_REPLICATE,
+        image, map_x, map_y, _INTERPOLATION[interpolation], borderMode=cv2.BORDER_REPLICATE
     )
-    warped[~inside] = np.nan
+    if some_outside:
+        warped[outside] = np.nan
     return np.asarray(warped, dtype=np.float32)
 
 

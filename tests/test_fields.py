@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lightstage import CaptureSequence, Dome, ReflectanceFields, Session
 from lightstage.errors import FieldsError, InputError
-from lightstage.fields import FieldsWriter
+from lightstage.fields import FieldsWriter, to_half
 
 
 def write(path, sets=2, lights=5, height=6, width=8, finish=True):
@@ -49,13 +49,21 @@ def test_sets_are_read_as_they_were_written(tmp_path):
         fields[2]
 
 
-@given(st.floats(-1e9, 1e9))
-def test_light_beyond_half_floats_is_kept_as_the_largest(value):
-    from lightstage.fields import _as_half
+FLOATS32 = st.floats(width=32, allow_infinity=True, allow_nan=True)
 
-    stored = float(_as_half(np.array([value]))[0])
+
+@given(st.lists(FLOATS32, min_size=1, max_size=40))
+def test_values_are_stored_as_numpys_nearest_half_and_never_as_infinity(values):
+    image = np.array(values, dtype=np.float32)
     limit = float(np.finfo(np.float16).max)
-    assert abs(stored - np.clip(value, -limit, limit)) <= max(abs(value), 1e-4) * 2**-11 + 1e-7
+    expected = np.clip(image, -limit, limit).astype(np.float16)
+    assert np.array_equal(to_half(image), expected, equal_nan=True)
+
+
+def test_a_whole_picture_is_converted_alike():
+    image = np.random.default_rng(0).normal(0, 1, (7, 33, 3)).astype(np.float32)
+    image *= np.float32(10.0) ** np.random.default_rng(1).integers(-9, 5, image.shape)
+    assert np.array_equal(to_half(image), image.astype(np.float16))
 
 
 def test_a_store_is_found_from_its_take_and_session(tmp_path):

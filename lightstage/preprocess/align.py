@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lightstage.fields import to_half
 from lightstage.preprocess.flow import equalise, flow_between, flows_from_centre
 from lightstage.preprocess.settings import PreprocessSettings
 from lightstage.warp import Flow, disagreement, warp
@@ -34,9 +35,12 @@ class SetFrames:
 
 @dataclass(frozen=True)
 class AlignedSet:
-    """One aligned OLAT set; arrays as in :class:`lightstage.fields.ReflectanceField`."""
+    """One aligned OLAT set; arrays as in :class:`lightstage.fields.ReflectanceField`.
 
-    olat: NDArray[np.float32]
+    ``olat`` is float16, as it is stored: a set never takes the room of float32.
+    """
+
+    olat: NDArray[np.float16]
     full_lit: NDArray[np.float32]
     confidence: NDArray[np.float32]
 
@@ -60,12 +64,13 @@ def align_set(
     tracking = [developed(int(index)) for index in frames.tracking_frames]
     full_lit = tracking[frames.centre]
     lights = len(frames.light_frames)
-    olat = np.full((lights, *full_lit.shape), np.nan, dtype=np.float32)
+    olat = np.empty((lights, *full_lit.shape), dtype=np.float16)
     trust = np.zeros(lights, dtype=np.float32)
     present = np.flatnonzero(frames.light_frames >= 0)
+    olat[frames.light_frames < 0] = np.nan
     if settings.align.method == "none":
         for light in present:
-            olat[light] = developed(int(frames.light_frames[light]))
+            olat[light] = to_half(developed(int(frames.light_frames[light])))
         return AlignedSet(olat, full_lit, trust)
 
     gray = equalise(tracking)
@@ -78,8 +83,11 @@ def align_set(
         flow = flows[before] * np.float32(1.0 - share) + flows[before + 1] * np.float32(share)
         image = developed(int(frames.light_frames[light]))
         warped = warp(image, flow, settings.align.interpolation)
-        # what moved in from outside the picture is not known: keep the unmoved pixel there
-        olat[light] = np.where(np.isnan(warped), image, warped)
+        outside = np.isnan(warped)
+        if outside.any():
+            # what moved in from outside the picture is not known: the unmoved pixel stands there
+            warped[outside] = image[outside]
+        olat[light] = to_half(warped)
         trust[light] = agreement[before] * (1.0 - share) + agreement[before + 1] * share
     return AlignedSet(olat, full_lit, trust)
 
