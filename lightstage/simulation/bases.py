@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lightstage.simulation.parts import PART_NAMES
 from lightstage.simulation.sculpture import (
     EYE_CENTRE_M,
     LID_RADIUS_M,
@@ -20,7 +21,7 @@ from lightstage.simulation.sculpture import (
     NECK_END_M,
     mouth_line,
 )
-from lightstage.simulation.skin import PART_NAMES, Sculpt
+from lightstage.simulation.skin import Sculpt
 
 Array = NDArray[np.float64]
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightstage.simulation.skin import PART_NAMES, Sculpt
+from lightstage.simulation.parts import PART_NAMES
+from lightstage.simulation.skin import Sculpt
 
 Array = NDArray[np.float32]
 

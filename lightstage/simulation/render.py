@@ -316,11 +316,14 @@ def render_sum(
         [np.stack([diffuse[k] @ gain[:, k] for k in range(3)], axis=1), specular @ gain], axis=1
     )
     fragments = scene.fragments
-    samples = replace(fragments, corners=corners).gather(light.astype(np.float32))
-    colour = scene.sample_albedo * samples[:, :3]
-    colour += samples[:, 3:]
-    picture = EXPOSURE * scene.resolve(colour)
-    return picture + (1.0 - scene.matte)[:, :, None] * (scene.curtain(places) @ gain)
+    samples = replace(fragments, corners=corners).gather((EXPOSURE * light).astype(np.float32))
+    colour = np.ones((len(samples), 4), np.float32)
+    np.multiply(scene.sample_albedo, samples[:, :3], out=colour[:, :3])
+    colour[:, :3] += samples[:, 3:]
+    # the fourth channel counts coverage: the matte
+    picture = scene.resolve(colour)
+    behind = (scene.curtain(places) @ gain).astype(np.float32)
+    return np.asarray(picture[:, :, :3] + (1.0 - picture[:, :, 3:]) * behind)
 
 
 def render_full_lit(scene: Scene, dome: Dome, gains: ArrayLike | None = None) -> Array:

@@ -6,33 +6,25 @@ points' directions, which is the Delaunay triangulation on the sphere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lightstage.simulation import sculpture
-from lightstage.simulation.sculpture import CORE_M, EYE_CENTRE_M, EYE_RADIUS_M, MOUTH_HALF_WIDTH_M
-
-#: Single precision throughout.
-Array = NDArray[Any]
-Faces = NDArray[np.int32]
-PartName = Literal[
-    "skin", "lid_edge", "mouth_bag", "upper_teeth", "lower_teeth", "eye_left", "eye_right", "ear"
-]
-PART_NAMES: tuple[PartName, ...] = (
-    "skin",
-    "lid_edge",
-    "mouth_bag",
-    "upper_teeth",
-    "lower_teeth",
-    "eye_left",
-    "eye_right",
-    "ear",
+from lightstage.simulation.parts import (
+    Array,
+    Builder,
+    Faces,
+    add_ear,
+    add_eyeball,
+    add_lid_edge,
+    add_mouth_bag,
+    add_teeth,
+    unit,
 )
+from lightstage.simulation.sculpture import CORE_M, EYE_CENTRE_M, MOUTH_HALF_WIDTH_M
 
 _EYE_POINTS, _MOUTH_POINTS = 44, 60
 _EYE_HALF_WIDTH_M, _UPPER_LID_M, _LOWER_LID_M = 0.0136, 0.0058, 0.0047
@@ -58,42 +50,20 @@ class Sculpt:
     hair: Array
 
 
-@dataclass
-class _Builder:
-    vertices: list[Array] = field(default_factory=list)
-    faces: list[Faces] = field(default_factory=list)
-    part: list[NDArray[np.int8]] = field(default_factory=list)
-    side: list[Array] = field(default_factory=list)
-    local: list[Array] = field(default_factory=list)
-    count: int = 0
-
-    def add(
-        self, name: PartName, points: Array, side: Array | None = None, local: Array | None = None
-    ) -> int:
-        """Add a part's points; return the index of the first."""
-        first, n = self.count, len(points)
-        self.vertices.append(points.astype(np.float32))
-        self.part.append(np.full(n, PART_NAMES.index(name), np.int8))
-        self.side.append(np.zeros(n, np.float32) if side is None else side.astype(np.float32))
-        self.local.append(np.zeros((n, 2), np.float32) if local is None else local)
-        self.count += n
-        return first
-
-
 @lru_cache(maxsize=1)
 def sculpt() -> Sculpt:
     """Return the neutral mesh; always the same one."""
-    builder = _Builder()
+    builder = Builder()
     eye_loops, mouth_loop = _add_skin(builder)
     skin = builder.vertices[0]
     for centre_x, loop in zip((1.0, -1.0), eye_loops, strict=True):
-        _add_lid_edge(builder, skin, loop, centre_x)
-    _add_mouth_bag(builder, skin, mouth_loop)
-    _add_teeth(builder)
-    _add_eyeball(builder, "eye_left", 1.0)
-    _add_eyeball(builder, "eye_right", -1.0)
-    _add_ear(builder, 1.0)
-    _add_ear(builder, -1.0)
+        add_lid_edge(builder, skin, loop, centre_x)
+    add_mouth_bag(builder, skin, mouth_loop)
+    add_teeth(builder)
+    add_eyeball(builder, "eye_left", 1.0)
+    add_eyeball(builder, "eye_right", -1.0)
+    add_ear(builder, 1.0)
+    add_ear(builder, -1.0)
     vertices = np.concatenate(builder.vertices)
     hair = np.zeros(len(vertices), np.float32)
     hair[: len(skin)] = hair_thickness(skin)
@@ -146,7 +116,7 @@ def _smoothstep(t: Array) -> Array:
 # Skin
 
 
-def _add_skin(builder: _Builder) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+def _add_skin(builder: Builder) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
     from scipy.spatial import ConvexHull
 
     eye_rings = [_eye_ring(ring) for ring in _EYE_RINGS_M]
@@ -304,7 +274,7 @@ def _nose_directions(spacing_m: float) -> Array:
     grid = np.stack(np.meshgrid(x, y), axis=-1).astype(np.float32)
     grid[1::2, :, 0] += 0.5 * spacing_m
     flat = grid.reshape(-1, 2)
-    return _unit(np.column_stack([flat, np.full(len(flat), 0.098)]) - CORE_M)
+    return unit(np.column_stack([flat, np.full(len(flat), 0.098)]) - CORE_M)
 
 
 def _cone_directions(count: int, least_cosine: float) -> Array:
@@ -314,158 +284,6 @@ def _cone_directions(count: int, least_cosine: float) -> Array:
     around = index * np.pi * (3.0 - np.sqrt(5.0))
     level = np.sqrt(1.0 - height**2)
     directions = np.column_stack([level * np.cos(around), height, level * np.sin(around)])
-    ahead = _unit(directions) @ _unit(np.array([[0.0, 0.12, 1.0]]))[0]
+    ahead = unit(directions) @ unit(np.array([[0.0, 0.12, 1.0]]))[0]
     kept = directions[(ahead > least_cosine) & (directions[:, 0] > 0)]
     return np.asarray(kept, np.float32)
-
-
-def _unit(v: NDArray[np.floating]) -> Array:
-    return np.asarray(v / np.linalg.norm(v, axis=1, keepdims=True), np.float32)
-
-
-# Parts
-
-
-def _strip(inner: NDArray[np.int64], outer: NDArray[np.int64], closed: bool = True) -> Faces:
-    """Return the triangles between two rows of equal length."""
-    if closed:
-        inner, outer = np.append(inner, inner[0]), np.append(outer, outer[0])
-    a, b, c, d = inner[:-1], inner[1:], outer[:-1], outer[1:]
-    return np.concatenate([np.column_stack([a, c, b]), np.column_stack([b, c, d])]).astype(np.int32)
-
-
-def _add_lid_edge(builder: _Builder, skin: Array, loop: NDArray[np.int64], mirror: float) -> None:
-    centre = EYE_CENTRE_M * np.array([mirror, 1, 1], np.float32)
-    rim = skin[loop]
-    out = _unit(rim - centre)
-    onto_eye = centre + out * (EYE_RADIUS_M + 0.00015)
-    behind = centre + (rim - centre) * np.array([1.06, 1.25, 0.45], np.float32)
-    # the rim is doubled: it has another colour and another normal towards the eye
-    n = len(loop)
-    local = np.zeros((3 * n, 2), np.float32)
-    local[:, 1] = np.repeat([0.0, 0.5, 1.0], n)
-    first = builder.add("lid_edge", np.concatenate([rim, onto_eye, behind]), local=local)
-    rows = [first + k * n + np.arange(n) for k in range(3)]
-    for outer, inner in pairwise(rows):
-        faces = _strip(inner, outer)
-        # the mirrored loop runs the other way round
-        builder.faces.append(faces if mirror > 0 else faces[:, ::-1])
-
-
-def _add_mouth_bag(builder: _Builder, skin: Array, loop: NDArray[np.int64]) -> None:
-    t = _mouth_angles()
-    rim = skin[loop]
-    side = np.sign(np.round(np.sin(t), 6))
-    depth = np.zeros((len(loop), 2), np.float32)
-    points = [rim]
-    for back, swell, squeeze in (
-        (0.004, -0.0007, 1.0),
-        (0.011, 0.009, 0.92),
-        (0.024, 0.014, 0.85),
-        (0.040, 0.012, 0.65),
-        (0.046, 0.001, 0.2),
-    ):
-        ring = rim * np.array([squeeze, 1, 1], np.float32) - np.array([0, 0, back], np.float32)
-        ring[:, 1] += swell * np.sin(t)
-        points.append(ring)
-        depth = np.vstack(
-            [depth, np.tile(np.array([0.0, back / 0.046], np.float32), (len(loop), 1))]
-        )
-    first = builder.add("mouth_bag", np.concatenate(points), np.tile(side, len(points)), depth)
-    n = len(loop)
-    rows = [first + k * n + np.arange(n) for k in range(len(points))]
-    for outer, inner in pairwise(rows):
-        builder.faces.append(_strip(inner, outer))
-
-
-def _add_teeth(builder: _Builder) -> None:
-    columns = 33
-    s = np.linspace(-1.0, 1.0, columns)
-    for name, top, bottom, ahead, side in (
-        ("upper_teeth", -0.0585, -0.0672, 0.0790, 1.0),
-        ("lower_teeth", -0.0700, -0.0785, 0.0775, -1.0),
-    ):
-        x = 0.0225 * np.sin(1.25 * s)
-        z = ahead - 0.019 * s**2
-        rows = [
-            np.column_stack([x, np.full(columns, y), z]) for y in (top, (top + bottom) / 2, bottom)
-        ]
-        local = np.column_stack([np.tile(s, 3), np.repeat([0.0, 0.5, 1.0], columns)])
-        first = builder.add(
-            "upper_teeth" if name == "upper_teeth" else "lower_teeth",
-            np.concatenate(rows).astype(np.float32),
-            np.full(3 * columns, side, np.float32),
-            local.astype(np.float32),
-        )
-        index = first + np.arange(3 * columns).reshape(3, columns)
-        for upper, lower in ((index[0], index[1]), (index[1], index[2])):
-            builder.faces.append(_strip(upper, lower, closed=False))
-
-
-def _add_eyeball(builder: _Builder, name: PartName, mirror: float) -> None:
-    """Add a ball whose rings are densest at the pupil; ``local`` is the gaze's frontal disc."""
-    around = 32
-    polar = np.concatenate([np.linspace(0.06, 1.15, 15), np.linspace(1.3, np.pi - 0.25, 7)])
-    t = np.linspace(0.0, 2.0 * np.pi, around, endpoint=False)
-    rings = [
-        np.column_stack([np.sin(a) * np.cos(t), np.sin(a) * np.sin(t), np.full(around, np.cos(a))])
-        for a in polar
-    ]
-    ball = np.concatenate([[[0.0, 0.0, 1.0]], *rings, [[0.0, 0.0, -1.0]]])
-    angle = np.concatenate([[0.0], np.repeat(polar, around), [np.pi]])
-    spread = np.minimum(angle / 1.6, 1.0)[:, None]
-    flat = np.concatenate(
-        [[[0.0, 0.0]], *([np.column_stack([np.cos(t), np.sin(t)])] * len(polar)), [[0.0, 1.0]]]
-    )
-    centre = EYE_CENTRE_M * np.array([mirror, 1, 1], np.float32)
-    # the cornea stands a little proud of the ball
-    radius = EYE_RADIUS_M + 0.0005 * np.exp(-((angle / 0.42) ** 4))
-    first = builder.add(
-        name,
-        (centre + radius[:, None] * ball).astype(np.float32),
-        local=(flat * spread).astype(np.float32),
-    )
-    rows = first + 1 + np.arange(len(polar) * around).reshape(len(polar), around)
-    last = first + 1 + len(polar) * around
-    fans = [np.column_stack([np.full(around, first), rows[0], np.roll(rows[0], -1)])]
-    fans.append(np.column_stack([np.full(around, last), np.roll(rows[-1], -1), rows[-1]]))
-    builder.faces += [fan.astype(np.int32) for fan in fans]
-    for inner, outer in pairwise(rows):
-        builder.faces.append(_strip(inner, outer))
-
-
-def _add_ear(builder: _Builder, mirror: float) -> None:
-    """Add a shell: its outer face from the middle to the rim, then its back."""
-    around = 40
-    t = np.linspace(0.0, 2.0 * np.pi, around, endpoint=False)
-    back, up = np.cos(t), np.sin(t)
-    # half-width and half-height of the outline, narrower to the lobe and straight in front
-    wide = np.where(back > 0, 0.0185 + 0.003 * up, 0.0135)
-    outline_a = wide * np.sign(back) * np.abs(back) ** 0.9 + 0.003 * up
-    outline_b = np.where(up > 0, 0.030, 0.034) * up
-    rear = np.clip(back + 0.45 * np.maximum(up, 0), 0.0, 1.0) ** 0.5
-    rows, heights = [], []
-    for r in (0.06, 0.22, 0.38, 0.50, 0.60, 0.70, 0.78, 0.85, 0.92, 0.97, 1.0):
-        rim = 0.0048 * np.exp(-(((r - 0.92) / 0.075) ** 2)) * (0.35 + 0.65 * rear)
-        fold = 0.0036 * np.exp(-(((r - 0.62) / 0.10) ** 2)) * rear
-        bowl = -0.0075 * np.exp(-((r / 0.42) ** 2))
-        lobe = 0.002 * np.clip(-up, 0, 1) ** 2 * (r < 0.95)
-        rows.append(np.column_stack([r * outline_a, r * outline_b]))
-        heights.append(rim + fold + bowl + lobe)
-    for r, low in ((0.99, -0.0035), (0.9, -0.0055), (0.6, -0.0075), (0.35, -0.0125)):
-        rows.append(np.column_stack([r * outline_a, r * outline_b]))
-        heights.append(np.full(around, low))
-    ab, height = np.concatenate(rows), np.concatenate(heights)
-    lean, tilt = np.deg2rad(24.0), np.deg2rad(9.0)
-    a_axis = np.array([np.sin(lean), 0.0, -np.cos(lean)])
-    b_axis = np.array([0.12, np.cos(tilt), -np.sin(tilt)])
-    n_axis = np.array([np.cos(lean), 0.0, np.sin(lean)])
-    centre = np.array([0.0800, -0.002, -0.012])
-    points = centre + ab[:, :1] * a_axis + ab[:, 1:] * b_axis + height[:, None] * n_axis
-    points[:, 0] *= mirror
-    local = np.column_stack([ab[:, 0] / 0.05 + 0.5, ab[:, 1] / 0.08 + 0.5])
-    first = builder.add("ear", points.astype(np.float32), local=local.astype(np.float32))
-    index = first + np.arange(len(rows) * around).reshape(len(rows), around)
-    for inner, outer in pairwise(index):
-        faces = _strip(inner, outer)
-        builder.faces.append(faces if mirror > 0 else faces[:, ::-1])

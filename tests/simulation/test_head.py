@@ -9,7 +9,8 @@ from scipy.spatial.transform import Rotation
 from lightstage.errors import InputError
 from lightstage.simulation import HeadFile, pose_head, procedural_head
 from lightstage.simulation.head import rotation_matrices
-from lightstage.simulation.skin import PART_NAMES, sculpt
+from lightstage.simulation.parts import PART_NAMES
+from lightstage.simulation.skin import sculpt
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from lightstage.simulation import (
     SimulatedStage,
     ground_truth,
     read_truth,
+    render_lights,
     simulate_frames,
     simulate_take,
     true_flow,
@@ -38,9 +39,6 @@ def test_every_frame_shows_the_light_of_its_step(stage: SimulatedStage) -> None:
     first = len(stage.sequence.preamble)
     shown = list(simulate_frames(stage, first + stage.sequence.cycle_frames))
     assert [s.index for s in shown] == list(range(len(shown)))
-    still = SimulatedStage(
-        stage.sequence, stage.dome, Performer(motion="still"), CAMERA, stage.sensor
-    )
     for each in shown:
         assert each.step == stage.sequence.step(each.index)
         light = stage.sensor.develop(each.frame)
@@ -50,18 +48,16 @@ def test_every_frame_shows_the_light_of_its_step(stage: SimulatedStage) -> None:
         if each.step.kind is StepKind.TRACKING:
             assert light.mean() > 0.02
     # of all lights, the one that the step names explains the frame best
-    names = [still.sequence.step(i).light for i in range(first, first + 15)]
-    pictures = {
-        name: stage.sensor.mosaic(still.picture(first + k))
-        for k, name in enumerate(names)
-        if name >= 0
-    }
+    named = 0
     for each in shown[first:]:
+        pictures = render_lights(stage.scene(each.index), stage.dome, range(12))
+        light = stage.sensor.develop(each.frame)
+        errors = [((stage.sensor.mosaic(picture) - light) ** 2).mean() for picture in pictures]
         # a light right behind the head leaves too little to tell
         if each.step.kind is StepKind.OLAT and pictures[each.step.light].mean() > 2e-3:
-            light = stage.sensor.develop(each.frame)
-            errors = {name: ((picture - light) ** 2).mean() for name, picture in pictures.items()}
-            assert min(errors, key=errors.__getitem__) == each.step.light
+            assert int(np.argmin(errors)) == each.step.light
+            named += 1
+    assert named >= 8
 
 
 def test_frames_do_not_depend_on_where_a_take_begins(stage: SimulatedStage) -> None:
