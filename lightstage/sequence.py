@@ -21,6 +21,11 @@ NO_LIGHT = -1
 NO_FRAME = -1
 
 
+#: All lights together may be on for the exposure's share ``this / lights``: a face under all of 96
+#: lights is 40 times as bright as under one in front (simulated), and must stay below white.
+_FULL_LIT_SHARE = 2400.0 / 700.0
+
+
 class StepKind(StrEnum):
     """What a frame shows."""
 
@@ -70,7 +75,7 @@ class CaptureSequence(Manifest):
     settle_us: Annotated[float, Field(ge=0, description="dark time between two pulses")] = 50.0
     tracking_pulse_us: Annotated[
         float, Field(gt=0, description="how long all lights are on within a tracking frame")
-    ] = 40.0
+    ] = 25.0
     light_order: Annotated[
         tuple[int, ...], Field(validation_alias=AliasChoices("light_order", "order"))
     ] = ()
@@ -81,13 +86,20 @@ class CaptureSequence(Manifest):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_order(cls, data: object) -> object:
-        if isinstance(data, dict) and not data.get("light_order") and not data.get("order"):
-            lights = data.get("lights", cls.model_fields["lights"].default)
-            if isinstance(lights, int) and 1 <= lights <= 4096:
-                data = {k: v for k, v in data.items() if k != "order"}
-                return {**data, "light_order": golden_order(lights)}
-        return data
+    def _fit_defaults_to_the_lights(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        lights = data.get("lights", cls.model_fields["lights"].default)
+        if not isinstance(lights, int) or not 1 <= lights <= 4096:
+            return data
+        fitted = dict(data)
+        if not data.get("light_order") and not data.get("order"):
+            fitted.pop("order", None)
+            fitted["light_order"] = golden_order(lights)
+        exposure = data.get("exposure_us", cls.model_fields["exposure_us"].default)
+        if "tracking_pulse_us" not in data and isinstance(exposure, int | float):
+            fitted["tracking_pulse_us"] = min(exposure, _FULL_LIT_SHARE * exposure / lights)
+        return fitted
 
     @field_validator("light_order")
     @classmethod

@@ -178,3 +178,11 @@ def parse_range(text: str, what: str) -> tuple[float, float]:
     if len(values) not in (1, 2) or not all(abs(value) < 1e9 for value in values):
         raise InputError(f"{what} must be a number or FROM:TO, such as 0:360, not {text!r}.")
     return values[0], values[-1]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return ``"WIDTHxHEIGHT"`` as two numbers of pixels."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise InputError(f"--size must be WIDTHxHEIGHT, such as 512x384, not {text!r}.")
+    return int(width), int(height)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lightstage import CaptureSequence, Dome, ReflectanceFields, Session
 from lightstage.errors import FieldsError, InputError
-from lightstage.fields import FieldsWriter, to_half
+from lightstage.fields import FieldsWriter, to_float, to_half
 
 
 def write(path, sets=2, lights=5, height=6, width=8, finish=True):
@@ -58,6 +58,11 @@ def test_values_are_stored_as_numpys_nearest_half_and_never_as_infinity(values):
     limit = float(np.finfo(np.float16).max)
     expected = np.clip(image, -limit, limit).astype(np.float16)
     assert np.array_equal(to_half(image), expected, equal_nan=True)
+
+
+def test_every_half_is_read_exactly():
+    every = np.arange(65536, dtype=np.uint16).view(np.float16).reshape(64, -1)
+    assert np.array_equal(to_float(every), every.astype(np.float32), equal_nan=True)
 
 
 def test_a_whole_picture_is_converted_alike():

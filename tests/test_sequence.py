@@ -159,6 +159,14 @@ def test_neighbours_in_time_are_far_apart_on_the_dome():
     assert angles.min() > 45
 
 
+def test_a_tracking_frame_gathers_no_more_light_with_more_lights():
+    few, many = CaptureSequence(lights=24), CaptureSequence(lights=96)
+    assert many.tracking_pulse_us == pytest.approx(25.0)
+    assert few.tracking_pulse_us * 24 == pytest.approx(many.tracking_pulse_us * 96)
+    assert CaptureSequence(lights=1).tracking_pulse_us == 700.0
+    assert CaptureSequence(tracking_pulse_us=40).tracking_pulse_us == 40.0
+
+
 def test_replace_validates_anew():
     with pytest.raises(SequenceError):
         CaptureSequence().replace(exposure_us=2000)

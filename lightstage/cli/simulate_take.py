@@ -9,6 +9,7 @@ import rich_click as click
 from lightstage.terminal import (
     PATH,
     json_option,
+    parse_size,
     print_json,
     progress_bar,
     quiet_option,
@@ -63,18 +64,15 @@ def command(
 
     Example: [bold]lightstage simulate-take my_session --seconds 1 --motion talking[/bold]
     """
-    from lightstage.errors import InputError
     from lightstage.simulation.recipe import SessionRecipe, simulate_session
 
     if recipe is not None:
         wanted = SessionRecipe.read(recipe)
     else:
-        width, _, height = size.partition("x")
-        if not (width.isdigit() and height.isdigit()):
-            raise InputError(f"--size must be WIDTHxHEIGHT, such as 512x384, not {size!r}.")
+        width, height = parse_size(size)
         wanted = SessionRecipe.parse(
             {
-                "stage": {"lights": lights, "width": int(width), "height": int(height)},
+                "stage": {"lights": lights, "width": width, "height": height},
                 "takes": [
                     {
                         "name": name,

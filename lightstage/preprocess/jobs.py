@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lightstage.errors import LightstageError, SequenceError
 from lightstage.fields import FieldsWriter
-from lightstage.preprocess.align import SetFrames, align_set
+from lightstage.preprocess.align import AlignedSet, SetFrames, align_set
 from lightstage.preprocess.develop import develop
 from lightstage.preprocess.identify import Identification, coarse_pictures, identify
 from lightstage.preprocess.ledger import Ledger
@@ -167,6 +167,21 @@ def preprocess_take(
     )
 
 
+def make_set(source: FrameSource, plan: SetPlan, settings: PreprocessSettings) -> AlignedSet:
+    """Return one OLAT set of a plan, made from its frames."""
+
+    def developed(index: int) -> NDArray[np.float32]:
+        return develop(
+            source[index],
+            cfa=source.cfa,
+            black_level=source.black_level,
+            white_level=source.white_level,
+            settings=settings.develop,
+        )
+
+    return align_set(plan.frames, developed, settings)
+
+
 @dataclass(frozen=True)
 class _SetWork:
     """Makes one set and stores it; sent to worker processes."""
@@ -179,17 +194,7 @@ class _SetWork:
         cv2.setNumThreads(1)
         started = time.perf_counter()
         with CineSource(Path(self.cine_path)) as source:
-
-            def developed(index: int) -> NDArray[np.float32]:
-                return develop(
-                    source[index],
-                    cfa=source.cfa,
-                    black_level=source.black_level,
-                    white_level=source.white_level,
-                    settings=self.settings.develop,
-                )
-
-            aligned = align_set(plan.frames, developed, self.settings)
+            aligned = make_set(source, plan, self.settings)
         FieldsWriter.open(self.output).write_set(
             plan.index,
             olat=aligned.olat,

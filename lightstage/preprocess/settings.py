@@ -24,7 +24,7 @@ class FlowSettings(Manifest):
         1.0
     )
     finest_scale: Annotated[int, Field(ge=0, le=5)] = 1
-    gradient_descent_iterations: Annotated[int, Field(ge=1)] = 25
+    gradient_descent_iterations: Annotated[int, Field(ge=1)] = 12
     variational_iterations: Annotated[int, Field(ge=0)] = 5
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ from lightstage.session import Session, Take
 from lightstage.simulation.camera import SimulatedCamera
 from lightstage.simulation.performer import Performer
 from lightstage.simulation.take import SimulatedStage, simulate_take
-from lightstage.simulation.truth import ground_truth, write_truth
+from lightstage.simulation.truth import GroundTruth, ground_truth, write_truth
 
 Progress = Callable[[str, int, int], None]
 
@@ -177,7 +177,7 @@ def _add_truth(
     report = _about(f"ground truth of {wanted.name}", progress)
     partial = take.truth_path.with_name("truth.partial.zarr")
 
-    def truths():  # type: ignore[no-untyped-def]
+    def truths() -> Iterator[GroundTruth]:
         for done, window in enumerate(chosen, 1):
             yield ground_truth(stage, window.centre)
             if report:

@@ -153,6 +153,14 @@ def write_truth(path: str | os.PathLike[str], truths: Iterable[GroundTruth]) -> 
     group.attrs["sets"] = count
 
 
+def truth_sets(path: str | os.PathLike[str]) -> int:
+    """Return how many sets a ``truth.zarr`` holds; raises FieldsError where it is none."""
+    try:
+        return int(zarr.open_group(str(path), mode="r").attrs["sets"])
+    except (FileNotFoundError, KeyError, TypeError, ValueError) as reason:
+        raise FieldsError(f"{path}: is no truth.zarr, or damaged: {reason}.") from None
+
+
 def read_truth(path: str | os.PathLike[str], index: int = 0) -> GroundTruth:
     """Return set ``index`` of a ``truth.zarr``; pictures become float32.
 

@@ -1,0 +1,1 @@
+"""Pictures that tell people how a take went."""
