@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from lightstage.errors import InputError
 
 
+class TooShortError(InputError):
+    """A take has too few sets to hold some of them out."""
+
+
 class Split(NamedTuple):
     """Indices of sets, each ``(n,)``, in order of time."""
 
@@ -31,7 +35,8 @@ def split_by_time(
         gap_s: a window's duration, 0.112 s for the paper's sequence.
 
     Raises:
-        InputError: the share is out of range, or a part would be empty.
+        InputError: the share is out of range.
+        TooShortError: a part would be empty.
     """
     if not 0 < held_out_share < 1:
         raise InputError(f"the held-out share must be between 0 and 1, not {held_out_share:g}.")
@@ -40,7 +45,7 @@ def split_by_time(
     held_out = np.flatnonzero(time_s >= border)
     train = np.flatnonzero(time_s < border - gap_s)
     if len(train) == 0 or len(held_out) == 0:
-        raise InputError(
+        raise TooShortError(
             f"a take of {len(time_s)} sets over {end - start:.3g} s cannot be split: {len(train)} "
             f"sets would be left to train on, {len(held_out)} are held out."
         )

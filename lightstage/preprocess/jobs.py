@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from lightstage.errors import LightstageError, SequenceError
@@ -304,11 +305,15 @@ def _store_digest(output: Path) -> str | None:
 
 
 def _digest(take: Take, source: FrameSource, settings: PreprocessSettings) -> str:
+    """Return a hash of all that the sets depend on; a session keeps it when it is copied."""
     recording = take.cine_path.stat()
+    stamps = source.time_ns
+    # without time stamps nothing but the file's own date tells one recording from another
+    identity = str(recording.st_mtime_ns) if stamps is None else xxhash.xxh3_64_hexdigest(stamps)
     return settings.digest(
         take.dome.model_dump_json(),
         take.sequence.model_dump_json(),
-        f"{recording.st_size} {recording.st_mtime_ns} {len(source)}",
+        f"{recording.st_size} {len(source)} {identity}",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
@@ -25,21 +26,25 @@ def command(take: Path, held_out: float, as_json: bool) -> None:
     Example: [bold]relight_model inspect my_session/takes/talk[/bold]
     """
     from lightstage.fields import ReflectanceFields
-    from relight_model.split import split_by_time
+    from relight_model.split import TooShortError, split_by_time
 
     fields = ReflectanceFields.open(take)
-    split = split_by_time(fields.time_s, held_out)
     per_set = fields.lights * fields.height * fields.width * 3 * 4
-    report = {
+    report: dict[str, Any] = {
         "sets": len(fields),
         "lights": fields.lights,
         "size": f"{fields.width}x{fields.height}",
         "rate_hz": fields.rate_hz,
-        "train_sets": len(split.train),
-        "held_out_sets": len(split.held_out),
-        "held_out_from_s": round(float(fields.time_s[split.held_out[0]]), 4),
         "megabytes_per_set_float32": round(per_set / 1e6, 1),
     }
+    try:
+        split = split_by_time(fields.time_s, held_out)
+    except TooShortError as reason:
+        report["split"] = str(reason)
+    else:
+        report["train_sets"] = len(split.train)
+        report["held_out_sets"] = len(split.held_out)
+        report["held_out_from_s"] = round(float(fields.time_s[split.held_out[0]]), 4)
     if as_json:
         print_json(report)
     else:
