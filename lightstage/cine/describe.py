@@ -41,7 +41,7 @@ def describe(cine: CineFile) -> dict[str, Any]:
         "height": cine.height,
         "bit_depth": cine.bit_depth,
         "stored_bits_per_pixel": 8 * pixel_format.frame_bytes / (cine.width * cine.height),
-        "packing": pixel_format.packing,
+        "packing": pixel_format.packing or "none",
         "cfa": cine.cfa,
         "display_flip_vertical": bool(setup.flip_vertical),
         "display_flip_horizontal": bool(setup.flip_horizontal),

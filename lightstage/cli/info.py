@@ -134,5 +134,5 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(str(item) for item in value)
+        return "none" if not value else ", ".join(str(item) for item in value)
     return str(value)
