@@ -309,7 +309,9 @@ def _digest(take: Take, source: FrameSource, settings: PreprocessSettings) -> st
     recording = take.cine_path.stat()
     stamps = source.time_ns
     # without time stamps nothing but the file's own date tells one recording from another
-    identity = str(recording.st_mtime_ns) if stamps is None else xxhash.xxh3_64_hexdigest(stamps)
+    identity = (
+        str(recording.st_mtime_ns) if stamps is None else xxhash.xxh3_64_hexdigest(stamps.tobytes())
+    )
     return settings.digest(
         take.dome.model_dump_json(),
         take.sequence.model_dump_json(),

@@ -1,0 +1,1 @@
+"""The stage's hardware behind two small interfaces, real and simulated alike."""
