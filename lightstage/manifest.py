@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -82,6 +83,20 @@ class Manifest(BaseModel):
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Return the model in the JSON file ``path``; raises the class's error naming the field."""
         return cls.parse(read_json(Path(path), cls.error), str(path))
+
+    @classmethod
+    def load_toml(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the model in the TOML file ``path``; raises the class's error naming the field."""
+        path = Path(path)
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise cls.error(f"{path}: there is no such file.") from None
+        except (OSError, UnicodeDecodeError) as reason:
+            raise cls.error(f"{path}: cannot be read as text: {reason}.") from None
+        except tomllib.TOMLDecodeError as reason:
+            raise cls.error(f"{path}: is not valid TOML: {reason}.") from None
+        return cls.parse(data, str(path))
 
     @classmethod
     def parse(cls, data: Any, source: str) -> Self:

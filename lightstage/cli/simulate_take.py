@@ -67,7 +67,7 @@ def command(
     from lightstage.simulation.recipe import SessionRecipe, simulate_session
 
     if recipe is not None:
-        wanted = SessionRecipe.read(recipe)
+        wanted = SessionRecipe.load_toml(recipe)
     else:
         width, height = parse_size(size)
         wanted = SessionRecipe.parse(

@@ -59,18 +59,20 @@ def coarse_pictures(source: FrameSource) -> NDArray[np.float32]:
 
     Whole 2x2 cells of the colour filter are averaged, so the filter leaves no pattern.
     """
+    frames = (source[index] for index in range(len(source)))
+    levels = source.black_level, source.white_level
+    pictures = [coarse_picture(frame, *levels) for frame in frames]
+    return np.stack(pictures) if pictures else np.empty((0, *_COARSE), dtype=np.float32)
+
+
+def coarse_picture(
+    frame: NDArray[np.generic], black_level: float, white_level: float
+) -> NDArray[np.float32]:
+    """Return a small gray picture of a stored frame, ``(12, 16)``, 0 = black, 1 = white level."""
     rows, columns = _COARSE
-    pictures = np.empty((len(source), rows, columns), dtype=np.float32)
-    scale = 1.0 / (source.white_level - source.black_level)
-    for index in range(len(source)):
-        frame = source[index]
-        if frame.ndim == 3:
-            frame = frame[..., 1]
-        small = cv2.resize(
-            np.ascontiguousarray(frame), (columns, rows), interpolation=cv2.INTER_AREA
-        )
-        pictures[index] = (small.astype(np.float32) - source.black_level) * scale
-    return pictures
+    gray = np.ascontiguousarray(frame[..., 1] if frame.ndim == 3 else frame)
+    small = cv2.resize(gray, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
+    return np.asarray((small - black_level) / (white_level - black_level), dtype=np.float32)
 
 
 def identify(
@@ -233,8 +235,8 @@ def _appearance_scores(
     """
     tracking = np.median(pictures[known & (place % sequence.period == residue)], axis=0)
     # frames and ball are both weighed by how much of the full-lit subject each cell holds
-    expected = _lean_of_a_ball(directions)
-    observed = _lean(pictures, tracking)
+    expected = lean_of_a_ball(directions)
+    observed = lean(pictures, tracking)
     in_cycle = (place - residue - 1) % sequence.cycle_frames
     cycle_lights = np.array([step.light for step in sequence.cycle])
     scores = np.empty(sequence.groups)
@@ -248,7 +250,7 @@ def _appearance_scores(
     return scores
 
 
-def _lean(pictures: NDArray[np.float32], tracking: NDArray[np.float32]) -> NDArray[np.float64]:
+def lean(pictures: NDArray[np.float32], tracking: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return each picture's brightness, lean to the right and lean to the top, ``(n, 3)``."""
     rows, columns = tracking.shape
     y, x = np.mgrid[0:rows, 0:columns]
@@ -265,15 +267,15 @@ def _lean(pictures: NDArray[np.float32], tracking: NDArray[np.float32]) -> NDArr
     return np.stack([bright, right, top], axis=1)
 
 
-def _lean_of_a_ball(directions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return ``_lean`` of a matt ball under each light, ``(lights, 3)``."""
+def lean_of_a_ball(directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return :func:`lean` of a matt ball under each light, ``(lights, 3)``."""
     rows, columns = _COARSE
     y, x = np.mgrid[1 : -1 : rows * 1j, -1 : 1 : columns * 1j]
     depth_squared = 1.0 - x * x - y * y
     seen = depth_squared > 0
     normals = np.stack([x, y, np.sqrt(np.maximum(depth_squared, 0.0))], axis=-1)
     lit = np.maximum(np.einsum("yxc,lc->lyx", normals, directions), 0.0) * seen
-    return _lean(lit.astype(np.float32), (normals[..., 2] * seen).astype(np.float32))
+    return lean(lit.astype(np.float32), (normals[..., 2] * seen).astype(np.float32))
 
 
 def _correlation(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lightstage.dome import Dome
-from lightstage.errors import InputError, SessionError
+from lightstage.errors import SessionError
 from lightstage.manifest import Manifest
 from lightstage.sequence import CaptureSequence
 from lightstage.session import Session, Take
@@ -58,19 +57,6 @@ class SessionRecipe(Manifest):
     stage: StageRecipe = StageRecipe()
     sequence: SequenceRecipe = SequenceRecipe()
     takes: Annotated[tuple[TakeRecipe, ...], Field(min_length=1)] = (TakeRecipe(),)
-
-    @classmethod
-    def read(cls, path: Path) -> SessionRecipe:
-        """Return the recipe in a TOML file; raises InputError naming the field that is wrong."""
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{path}: there is no such recipe.") from None
-        except (OSError, UnicodeDecodeError) as reason:
-            raise InputError(f"{path}: cannot be read: {reason}.") from None
-        except tomllib.TOMLDecodeError as reason:
-            raise InputError(f"{path}: is not valid TOML: {reason}.") from None
-        return cls.parse(data, str(path))
 
     @property
     def dome(self) -> Dome:
