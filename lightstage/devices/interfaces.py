@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from lightstage.devices.led_program import LedProgram
 
+ColourFilter = Literal["GRAY", "GBRG", "RGGB", "GRBG", "BGGR"]
 LedState = Literal["idle", "armed", "running", "done", "fault"]
 Progress = Callable[[int, int], None]
 
@@ -127,6 +127,21 @@ class CameraSettings:
 
 
 @dataclass(frozen=True)
+class FrameFormat:
+    """How a camera's raw frames are laid out: 8 bits in one byte, more in two, little-endian.
+
+    ``cfa`` names the top left 2x2 pixels, such as ``GBRG``; ``GRAY`` for none.
+    """
+
+    width: int
+    height: int
+    bit_depth: int
+    cfa: ColourFilter
+    black_level: int
+    white_level: int
+
+
+@dataclass(frozen=True)
 class Recording:
     """A finished recording in the camera's memory."""
 
@@ -164,12 +179,15 @@ class Camera(Protocol):
     def timestamps(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return time stamps of exposure start and exposures, ns, of the stored recording."""
 
-    def download(
-        self, path: Path, first: int, count: int, progress: Progress | None = None
-    ) -> None:
-        """Write frames ``first … first + count - 1`` (camera's numbers) as a .cine file.
+    def frame_format(self) -> FrameFormat:
+        """Return how the frames that :meth:`frames` yields are laid out."""
 
-        What an earlier, broken download left as ``NAME.partial`` is gone on with, not repeated.
+    def frames(self, first: int, count: int, progress: Progress | None = None) -> Iterator[bytes]:
+        """Yield the raw frames ``first … first + count - 1`` (camera's numbers), top row first.
+
+        A data connection that breaks, stalls or delivers short is gone on with at the first frame
+        that is missing, a bounded number of times; then DeviceError says what came and what did
+        not. Memory holds a frame or two.
         """
 
     def abort(self) -> None:

@@ -1,0 +1,1 @@
+"""Capture: preflight, recording a take, and checking it, over the device interfaces."""

@@ -1,0 +1,331 @@
+"""Run: record one take, know at once when something did not happen, and never mark it good then."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from lightstage.capture.record import (
+    CAPTURE_FILE,
+    CaptureRecord,
+    Counts,
+    Fault,
+    FaultCode,
+    summarise_stamps,
+)
+from lightstage.capture.verify import check_recording, frames_checksum
+from lightstage.cine import CineWriter
+from lightstage.devices.interfaces import Camera, CameraSettings, LedController, Recording
+from lightstage.devices.led_program import LedProgram
+from lightstage.errors import DeviceError, LightstageError
+from lightstage.sequence import CaptureSequence
+from lightstage.session import Take
+
+#: What is being done, how much of it is done, and how much there is.
+Progress = Callable[[str, int, int], None]
+#: Longer than the take itself by this, and waiting for the camera has failed.
+GRACE_S = 5.0
+_POLL_S = 0.05
+#: Faults with which what was recorded can still be preprocessed.
+_USABLE_WITH: frozenset[FaultCode] = frozenset({"counts", "time-stamps", "pictures"})
+
+
+@dataclass(frozen=True)
+class CaptureOrder:
+    """What is to be recorded.
+
+    ``pre_trigger_frames`` are recorded before the trigger, of ``frame_count`` in all.
+    """
+
+    sequence: CaptureSequence
+    frame_count: int
+    width: int
+    height: int
+    master: Literal["controller", "camera"] = "controller"
+    pre_trigger_frames: int = 0
+    performer: str = ""
+    note: str = ""
+    simulated: bool = False
+    preflight: tuple[dict[str, Any], ...] = ()
+    safety: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def program(self) -> LedProgram:
+        """What the LED controller is told."""
+        return LedProgram.of_sequence(
+            self.sequence, frame_count=self.frame_count, master=self.master
+        )
+
+    @property
+    def camera_settings(self) -> CameraSettings:
+        """What the camera is told."""
+        return CameraSettings(
+            width=self.width,
+            height=self.height,
+            frame_rate_hz=self.sequence.frame_rate_hz,
+            exposure_ns=round(self.sequence.exposure_us * 1000),
+            post_trigger_frames=self.frame_count - self.pre_trigger_frames,
+            sync="external" if self.master == "controller" else "internal",
+        )
+
+
+class _Findings:
+    """What is found out while a take is recorded."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.warnings: list[str] = []
+        self.counts = Counts()
+        self.record: dict[str, Any] = {}
+
+    def fault(self, code: FaultCode, text: str) -> None:
+        if all(known.text != text for known in self.faults):
+            self.faults.append(Fault(code=code, text=text))
+
+    def count(self, **changes: int) -> None:
+        self.counts = self.counts.replace(**changes)
+
+
+def capture_take(
+    take: Take,
+    leds: LedController,
+    camera: Camera,
+    order: CaptureOrder,
+    *,
+    progress: Progress | None = None,
+    stop: threading.Event | None = None,
+) -> CaptureRecord:
+    """Record a take into its folder and write ``capture.json``, whatever happens.
+
+    The order of events: tables to the LEDs, camera set up and read back, both armed, trigger,
+    LEDs started; then counters compared, frames fetched into ``take.unverified.cine``, and that
+    checked from disk and given its name. Lights are dark whenever this returns or raises.
+
+    Args:
+        take: the folder to record into.
+        leds: the LED controller.
+        camera: the camera.
+        order: what to record.
+        progress: told of each stage.
+        stop: set it to end early: lights go dark, and what the camera has is kept.
+
+    Returns:
+        What ``capture.json`` holds; ``good`` is true only if nothing at all was wrong.
+    """
+    started = datetime.now(UTC)
+    stop = stop or threading.Event()
+    report = progress or (lambda what, done, total: None)
+    found = _Findings()
+    try:
+        recording = _record(leds, camera, order, found, report, stop)
+        if recording is not None:
+            _fetch(take, camera, order, recording, found, report)
+    except DeviceError as reason:
+        found.fault(_code_of(str(reason), leds, camera), str(reason))
+    except LightstageError as reason:
+        found.fault("download", str(reason))
+    finally:
+        _go_dark(leds, camera, found)
+        record = CaptureRecord(
+            good=not found.faults,
+            started=started,
+            performer=order.performer,
+            note=order.note,
+            simulated=order.simulated,
+            counts=found.counts,
+            faults=tuple(found.faults),
+            warnings=tuple(found.warnings),
+            preflight=order.preflight,
+            safety=order.safety,
+            **found.record,
+        )
+        record.save(take.path / CAPTURE_FILE)
+    return record
+
+
+def _record(
+    leds: LedController,
+    camera: Camera,
+    order: CaptureOrder,
+    found: _Findings,
+    report: Progress,
+    stop: threading.Event,
+) -> Recording | None:
+    sequence = order.sequence
+    found.count(frames_wanted=order.frame_count)
+    found.record["leds"] = {"address": leds.address, **asdict(leds.identify())}
+    identity = camera.identify()
+    leds.upload(order.program)
+    settings = camera.configure(order.camera_settings)
+    found.record["camera"] = {"address": camera.address, **asdict(identity), **asdict(settings)}
+    camera.arm()
+    leds.arm()
+    leds.events()
+    if order.master == "camera":
+        leds.start()
+    if not order.pre_trigger_frames:
+        camera.trigger()
+    if order.master == "controller":
+        leds.start()
+    length_s = order.frame_count / sequence.frame_rate_hz
+    deadline = time.monotonic() + length_s + GRACE_S
+    triggered = not order.pre_trigger_frames
+    state = "running"
+    while time.monotonic() < deadline:
+        status = leds.status()
+        counted = status.counters
+        report("recording", min(counted.steps_executed, order.frame_count), order.frame_count)
+        for fault in status.faults:
+            found.fault("leds", f"{leds.address}: the LED controller reports {fault}")
+        state = status.state
+        if not triggered and counted.steps_executed >= order.pre_trigger_frames:
+            camera.trigger()
+            triggered = True
+        if found.faults or stop.is_set() or state != "running":
+            break
+        time.sleep(_POLL_S)
+    for event in leds.events():
+        if event.name not in ("armed", "started", "done", "stopped"):
+            text = f"{leds.address}: the LED controller reported {event.name} {event.detail}"
+            found.fault("leds", text.strip())
+    if stop.is_set():
+        found.fault("interrupted", "the recording was stopped by hand before its end")
+    elif not found.faults and state == "running":
+        found.fault("leds", f"{leds.address}: did not finish its steps within {length_s:.1f} s")
+    elif not found.faults and state != "done":
+        text = f"{leds.address}: is {state} before its steps were done; did it start anew?"
+        found.fault("leds", text)
+    counted = leds.status().counters
+    leds.stop()
+    found.count(
+        steps_executed=counted.steps_executed,
+        steps_missed=counted.steps_missed,
+        triggers_sent=counted.triggers_out,
+        edges_seen=counted.edges_in,
+    )
+    if found.faults:
+        return None
+    recording = camera.wait_recorded(GRACE_S, lambda done, total: report("storing", done, total))
+    found.count(frames_recorded=recording.frame_count)
+    _compare_counts(order, found)
+    return recording
+
+
+def _compare_counts(order: CaptureOrder, found: _Findings) -> None:
+    counts = found.counts
+    if counts.steps_missed:
+        found.fault("counts", f"the LED controller missed {counts.steps_missed} steps")
+    if counts.steps_executed != order.frame_count:
+        text = f"{counts.steps_executed} steps were executed, {order.frame_count} were wanted"
+        found.fault("counts", text)
+    beats = counts.triggers_sent if order.master == "controller" else counts.edges_seen
+    name = "triggers were sent" if order.master == "controller" else "strobes were seen"
+    if not beats == counts.steps_executed == counts.frames_recorded:
+        text = (
+            f"{beats} {name}, {counts.steps_executed} steps executed, {counts.frames_recorded} "
+            f"frames recorded: they must be equal"
+        )
+        found.fault("counts", text)
+
+
+def _fetch(
+    take: Take,
+    camera: Camera,
+    order: CaptureOrder,
+    recording: Recording,
+    found: _Findings,
+    report: Progress,
+) -> None:
+    """Bring the frames over, check them from disk, and only then give the file its name."""
+    time_ns, exposure_ns = _stamps(camera, recording, order, found)
+    layout = camera.frame_format()
+    unverified = take.path / "take.unverified.cine"
+    digest = xxhash.xxh3_128()
+    done = 0
+    with CineWriter(
+        unverified,
+        width=layout.width,
+        height=layout.height,
+        frame_count=recording.frame_count,
+        frame_rate_hz=order.sequence.frame_rate_hz,
+        exposure_us=order.sequence.exposure_us,
+        bit_depth=layout.bit_depth,
+        cfa=layout.cfa,
+        black_level=layout.black_level,
+        white_level=layout.white_level,
+        first_frame_number=recording.first_frame_number,
+        trigger_time_ns=recording.trigger_time_ns,
+    ) as writer:
+        dtype = np.dtype(np.uint8 if layout.bit_depth == 8 else "<u2")
+        try:
+            for raw in camera.frames(recording.first_frame_number, recording.frame_count):
+                pixels = np.frombuffer(raw, dtype=dtype).reshape(layout.height, layout.width)
+                writer.write(pixels, int(time_ns[done]), int(exposure_ns[done]))
+                digest.update(pixels.data)
+                done += 1
+                report("downloading", done, recording.frame_count)
+        except DeviceError as reason:
+            # what came over whole is kept; the rest is still in the camera
+            found.fault("download", str(reason))
+            if not done:
+                raise
+    found.count(frames_downloaded=done)
+    if done != recording.frame_count:
+        text = f"{done} of {recording.frame_count} frames came over; the camera still has them"
+        found.fault("download", text)
+    found.record["checksum_xxh3_128"] = digest.hexdigest()
+    _check_from_disk(take, unverified, digest.hexdigest(), found, report)
+    # frames that are whole are worth preprocessing, which marks each gap; others are kept aside
+    whole = {fault.code for fault in found.faults} <= _USABLE_WITH
+    unverified.replace(take.cine_path if whole else take.path / "take.faulty.cine")
+
+
+def _stamps(
+    camera: Camera, recording: Recording, order: CaptureOrder, found: _Findings
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the camera's time stamps; where they cannot be used, those of an even beat."""
+    count = recording.frame_count
+    try:
+        time_ns, exposure_ns = camera.timestamps()
+    except DeviceError as reason:
+        found.fault("time-stamps", str(reason))
+        time_ns = exposure_ns = np.empty(0, dtype=np.int64)
+    if len(time_ns) != count:
+        found.fault("time-stamps", f"{len(time_ns)} time stamps came for {count} frames")
+        beat_ns = 1e9 / order.sequence.frame_rate_hz
+        time_ns = recording.trigger_time_ns + np.rint(np.arange(count) * beat_ns).astype(np.int64)
+        exposure_ns = np.full(count, round(order.sequence.exposure_us * 1000), dtype=np.int64)
+    found.record["stamps"] = summarise_stamps(time_ns, order.sequence.frame_rate_hz)
+    return time_ns, exposure_ns
+
+
+def _check_from_disk(
+    take: Take, path: Path, expected: str, found: _Findings, report: Progress
+) -> None:
+    on_disk = frames_checksum(path, lambda done, total: report("verifying", done, total))
+    if on_disk != expected:
+        found.fault("checksum", f"{path.name}: the frames on disk are not those that came over")
+    for fault in check_recording(take, path, from_start=True):
+        found.fault(fault.code, fault.text)
+
+
+def _go_dark(leds: LedController, camera: Camera, found: _Findings) -> None:
+    """Lights dark and camera at rest, however the take ended."""
+    for act, address in ((leds.stop, leds.address), (camera.abort, camera.address)):
+        try:
+            act()
+        except DeviceError as reason:
+            found.warnings.append(f"{address}: could not be told to stop ({reason})")
+
+
+def _code_of(text: str, leds: LedController, camera: Camera) -> FaultCode:
+    return "leds" if leds.address in text and camera.address not in text else "camera"
