@@ -177,12 +177,17 @@ class Camera(Protocol):
         """Wait until the recording is stored."""
 
     def timestamps(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return time stamps of exposure start and exposures, ns, of the stored recording."""
+        """Return time stamps of exposure start and exposures, ns, of the stored recording.
+
+        One of each for every frame, in order, UTC since 1970. A time that cannot be true is 0.
+        """
 
     def frame_format(self) -> FrameFormat:
         """Return how the frames that :meth:`frames` yields are laid out."""
 
-    def frames(self, first: int, count: int, progress: Progress | None = None) -> Iterator[bytes]:
+    def frames(
+        self, first: int, count: int, progress: Progress | None = None
+    ) -> Iterator[bytes | memoryview]:
         """Yield the raw frames ``first … first + count - 1`` (camera's numbers), top row first.
 
         A data connection that breaks, stalls or delivers short is gone on with at the first frame
