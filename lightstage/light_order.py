@@ -22,6 +22,11 @@ from lightstage.sequence import CaptureSequence, StepKind
 #: Flicker between these frequencies, in hertz, is what an order is optimised against: it is seen
 #: as flicker, and holds the photosensitive band (3 to 30 Hz).
 FLICKER_BAND_HZ = (3.0, 70.0)
+#: The search also looks at what lies above, up to here, in hertz, so as not to push flicker from 70
+#: to 80 Hz, where IEEE 1789 still has its stricter limit; so much less does it weigh there.
+_SEARCH_UP_TO_HZ = 90.0
+_WEIGHT_ABOVE = 0.5
+
 #: How far the gazes turn from straight ahead, in degrees to the side and up or down.
 GAZE_TURN_DEG = (30.0, 25.0)
 
@@ -32,7 +37,7 @@ _NEAR_WEIGHT = 0.5
 #: Swaps weighed at once, and how many times; fewer times where there are more harmonics.
 _BATCH = 96
 _ROUNDS = 8_000
-_LARGEST_WORK = _ROUNDS * _BATCH * 9 * 7
+_LARGEST_WORK = _ROUNDS * _BATCH * 9 * 10
 
 
 def _gazes() -> NDArray[np.float64]:
@@ -230,9 +235,11 @@ class _Search:
         self.order = np.array(sequence.light_order)
         lights, frames = sequence.lights, sequence.cycle_frames
         cycle_us = frames * sequence.frame_period_us
-        low, high = (edge * cycle_us / 1e6 for edge in FLICKER_BAND_HZ)
+        low, high = (edge * cycle_us / 1e6 for edge in (FLICKER_BAND_HZ[0], _SEARCH_UP_TO_HZ))
         harmonics = np.arange(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
         harmonics = harmonics[harmonics > 0]
+        above = harmonics * 1e6 / cycle_us > FLICKER_BAND_HZ[1] * (1 + 1e-9)
+        weight = np.where(above, _WEIGHT_ABOVE, 1.0)
         kinds = [step.kind for step in sequence.cycle]
         slots = np.array([i for i, kind in enumerate(kinds) if kind is StepKind.OLAT])
         flashes = np.array([i for i, kind in enumerate(kinds) if kind is StepKind.TRACKING])
@@ -245,10 +252,10 @@ class _Search:
         self.seen = seen * scale[:, None]  # (gazes, lights), so that sums are percent
         turn = -2j * np.pi * harmonics / frames
         self.phase = np.exp(np.outer(slots, turn)) * _pulse(
-            harmonics, olat_centre, olat_width, cycle_us
+            harmonics, olat_centre, olat_width, cycle_us, weight
         )  # (slots, harmonics)
         flash = np.exp(np.outer(flashes, turn)).sum(axis=0) * _pulse(
-            harmonics, flash_centre, flash_width, cycle_us
+            harmonics, flash_centre, flash_width, cycle_us, weight
         )
         self.light = np.outer(full * scale, flash) + self.seen[:, self.order] @ self.phase
         cosines = dome.directions @ dome.directions.T
@@ -259,7 +266,8 @@ class _Search:
         self.best_cost = self.cost
         self.batch = min(_BATCH, lights - 1)
         work = max(1, self.light.size) * max(1, self.batch)
-        self.rounds = 0 if lights < 3 else min(_ROUNDS, max(200, _LARGEST_WORK // work))
+        enough = min(_ROUNDS, 100 * lights)
+        self.rounds = 0 if lights < 3 else min(enough, max(200, _LARGEST_WORK // work))
 
     def run(self) -> NDArray[np.int64]:
         """Return the best order found."""
@@ -338,12 +346,16 @@ def _pulses(sequence: CaptureSequence) -> tuple[tuple[float, float], tuple[float
 
 
 def _pulse(
-    harmonics: NDArray[np.int64], centre_us: float, width_us: float, cycle_us: float
+    harmonics: NDArray[np.int64],
+    centre_us: float,
+    width_us: float,
+    cycle_us: float,
+    height: float | NDArray[np.float64] = 1.0,
 ) -> NDArray[np.complex128]:
-    """Return the Fourier coefficients of a rectangular pulse of height 1, ``(harmonics,)``."""
+    """Return the Fourier coefficients of a rectangular pulse, ``(harmonics,)``."""
     share = width_us / cycle_us
     turn = np.exp(-2j * np.pi * harmonics * centre_us / cycle_us)
-    return np.asarray(share * np.sinc(harmonics * share) * turn, dtype=np.complex128)
+    return np.asarray(height * share * np.sinc(harmonics * share) * turn, dtype=np.complex128)
 
 
 def _check(sequence: CaptureSequence, dome: Dome) -> None:

@@ -348,7 +348,7 @@ def blue_light_findings(
     beyond = duration_s > longest
     takes = math.floor(longest / duration_s) if math.isfinite(longest) else None
     text = (
-        f"One light gives a retina {mean:.3g} W/m2/sr on average ({radiance_w_m2_sr:g} for "
+        f"One light gives a retina {mean:.4g} W/m2/sr on average ({radiance_w_m2_sr:g} for "
         f"{100 * duty:.3g} % of the time)"
     )
     if takes is None:
