@@ -9,7 +9,7 @@ from typing import Literal
 
 from firmware_protocols.phantom import Struct
 from lightstage.devices.interfaces import Progress
-from lightstage.devices.phantom_connection import RefusedError, PhantomConnection
+from lightstage.devices.phantom_connection import PhantomConnection, RefusedError
 from lightstage.errors import DeviceError
 
 DataMode = Literal["auto", "startdata", "attach"]
