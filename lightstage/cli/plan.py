@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lightstage.safety import SafetyReport
     from lightstage.sequence import CaptureSequence
 
+#: OLAT sets per second, where the sequence allows, as preprocess makes them unless told otherwise.
+_SETS_RATE_HZ = 25.0
 #: Harmonics in the table, the strongest ones; --json has all.
 _MOST_ROWS = 12
 
@@ -57,10 +59,8 @@ _MOST_ROWS = 12
 @click.option(
     "--sets-rate",
     type=click.FloatRange(0, 1e6, min_open=True),
-    default=25.0,
-    show_default=True,
     metavar="HZ",
-    help="OLAT sets per second, as for preprocess --rate.",
+    help="OLAT sets per second, as for preprocess --rate. [25, or what can be made]",
 )
 @click.option(
     "--radiance",
@@ -83,7 +83,7 @@ def command(
     exposure: float | None,
     seconds: float,
     size: str,
-    sets_rate: float,
+    sets_rate: float | None,
     radiance: float | None,
     optimise: bool,
     seed: int,
@@ -121,6 +121,7 @@ def command(
         sequence_file, {name: value for name, value in changes.items() if value is not None}
     )
     dome = dome or Dome.evenly_spread(sequence.lights)
+    sets_rate = sets_rate or min(_SETS_RATE_HZ, sequence.tracking_rate_hz)
     take = _take(sequence, seconds, width, height, sets_rate)
 
     def flicker(of: CaptureSequence) -> EyeSpectrum:
@@ -266,7 +267,7 @@ def _print(
         {
             "frames": f"{take['frames']} of {take['width']}x{take['height']}",
             "windows": f"{take['windows']}, one for each tracking frame",
-            "sets": f"{take['sets']}, at {take['sets_per_s']:g} sets/s",
+            "sets": f"{take['sets']}, at {take['sets_per_s']:.4g} sets/s",
             "camera memory": f"{_bytes(take['camera_bytes'])}, 8 bits a pixel",
             "aligned fields": f"{_bytes(take['aligned_bytes'])} before compression",
         },

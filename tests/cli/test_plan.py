@@ -54,6 +54,12 @@ def test_windows_and_sets_are_those_of_the_sequence(seconds, rate):
     assert told["aligned_bytes"] == len(sets) * per_set
 
 
+def test_a_slow_sequence_makes_as_many_sets_as_it_can():
+    told = report("--rate", 70, "--seconds", 5)
+    assert told["take"]["sets_per_s"] == 10.0
+    assert told["take"]["sets"] == told["take"]["windows"] > 0
+
+
 def test_a_saved_optimised_order_flickers_less_and_comes_back(tmp_path):
     path, picture = tmp_path / "sequence.json", tmp_path / "plan.png"
     told = report("--lights", 24, "--optimise", "-o", path, "--picture", picture, "--radiance", 1e4)
