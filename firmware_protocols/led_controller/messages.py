@@ -14,7 +14,8 @@ from enum import IntEnum, IntFlag
 PROTOCOL_VERSION = 1
 #: A reply's type is its request's with this bit set.
 REPLY_BIT = 0x80
-EVENT_TYPE = 0xC0
+#: So 0x7F is no request: its reply would look like an event.
+EVENT_TYPE = 0xFF
 
 _HEADER = struct.Struct("<BBH")
 _REPLY = struct.Struct("<BBHQB")
@@ -124,7 +125,7 @@ class Request:
         if len(body) < _HEADER.size:
             raise MessageError(f"a request has at least {_HEADER.size} bytes, not {len(body)}")
         version, type_, request_id = _HEADER.unpack_from(body)
-        if type_ & REPLY_BIT:
+        if type_ & REPLY_BIT or type_ | REPLY_BIT == EVENT_TYPE:
             raise MessageError(f"type {type_:#x} is a reply or an event, not a request")
         return cls(type_, request_id, body[_HEADER.size :], version)
 
