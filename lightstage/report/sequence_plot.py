@@ -135,6 +135,7 @@ def _draw_two_frames(page: _Page, sequence: CaptureSequence, top: int) -> None:
 
     rows = {"camera": top + 34, "LEDs": top + 84}
     foot = top + 150
+    guarded = exposure + sequence.lag_us + sequence.settle_us
     guards = (
         ("lead", -sequence.lead_us, sequence.lead_us, _LEAD),
         ("lag", exposure, sequence.lag_us, _LEAD),
@@ -154,29 +155,27 @@ def _draw_two_frames(page: _Page, sequence: CaptureSequence, top: int) -> None:
     for frame in range(2):
         begin = frame * period
         page.line(at(begin - sequence.lead_us), top + 24, at(begin - sequence.lead_us), foot)
-        page.box(at(begin), rows["camera"], at(begin + exposure), rows["camera"] + 40, _EXPOSURE)
-        page.text(
-            at(begin + exposure / 2), rows["camera"] + 26, f"exposure {exposure:g} µs", 15,
-            colour=_PAPER, weight=_BOLD, align=0.5,
-        )  # fmt: skip
+        ends = (at(begin), at(begin + exposure))
+        page.box(ends[0], rows["camera"], ends[1], rows["camera"] + 40, _EXPOSURE)
+        words = f"exposure {exposure:g} µs"
+        _label(page, words, ends, rows["camera"], guard_end=at(begin + guarded), inside=_PAPER)
     page.line(_WIDTH - _RIGHT, top + 24, _WIDTH - _RIGHT, foot)
     if step.kind is StepKind.OLAT:
-        page.box(
-            at(-sequence.lead_us), olat_row, at(exposure + sequence.lag_us), olat_row + 40, _OLAT
-        )
+        ends = (at(-sequence.lead_us), at(exposure + sequence.lag_us))
+        page.box(ends[0], olat_row, ends[1], olat_row + 40, _OLAT)
         words = f"light {step.light} on {sequence.olat_pulse_us:g} µs"
-        page.text(at(exposure / 2), olat_row + 26, words, 15, weight=_BOLD, align=0.5)
+        _label(page, words, ends, olat_row, guard_end=at(guarded))
     half = sequence.tracking_pulse_us / 2
     middle = period + exposure / 2
-    page.box(at(middle - half), olat_row, at(middle + half), olat_row + 40, _TRACKING)
+    ends = (at(middle - half), at(middle + half))
+    page.box(ends[0], olat_row, ends[1], olat_row + 40, _TRACKING)
     words = f"all {sequence.lights} on {sequence.tracking_pulse_us:.4g} µs"
-    if 2 * half * scale > page.width(words, 15, _BOLD) + 16:
-        page.text(at(middle), olat_row + 26, words, 15, weight=_BOLD, align=0.5)
-    else:
-        page.text(at(middle + half) + 10, olat_row + 26, words, 15, weight=_BOLD)
+    room = at(period + exposure) - ends[1] - 16
+    fits_beside = page.width(words, 15, _BOLD) < room
+    _label(page, words, ends, olat_row, guard_end=ends[1] if fits_beside else at(period + guarded))
 
     # what each stretch of the first frame is; so placed that no leader runs through other words
-    spare = ("spare", exposure + sequence.lag_us + sequence.settle_us, sequence.spare_us, _RULE)
+    spare = ("spare", guarded, sequence.spare_us, _RULE)
     lead_end = 0.0
     for name, start, length, _ in (*guards, spare):
         if length <= 1e-6:
@@ -199,6 +198,23 @@ def _draw_two_frames(page: _Page, sequence: CaptureSequence, top: int) -> None:
     page.text((x0 + x1) / 2, y + 22, f"frame period {period:.5g} µs", align=0.5)
 
 
+def _label(
+    page: _Page,
+    words: str,
+    ends: tuple[float, float],
+    row: float,
+    *,
+    guard_end: float,
+    inside: Colour = _INK,
+) -> None:
+    """Write ``words`` into the bar between ``ends``, or after ``guard_end`` if it is too short."""
+    if page.width(words, 15, _BOLD) + 12 < ends[1] - ends[0]:
+        middle = (ends[0] + ends[1]) / 2
+        page.text(middle, row + 26, words, 15, colour=inside, weight=_BOLD, align=0.5)
+    else:
+        page.text(guard_end + 10, row + 26, words, 15, weight=_BOLD)
+
+
 def _draw_group(page: _Page, sequence: CaptureSequence, top: int) -> None:
     """Draw the first group: one cell a frame, with its pulse and its light's number."""
     frames = sequence.period
@@ -207,6 +223,7 @@ def _draw_group(page: _Page, sequence: CaptureSequence, top: int) -> None:
     page.text(_LEFT, top + 8, f"One group: {frames} frames", 15, weight=_BOLD)
     row = top + 24
     page.text(_LEFT - 16, row + 35, "LEDs", 15, align=1.0, weight=_BOLD)
+    numbered = page.width(f"{sequence.lights - 1}") < cell - 4
     for index in range(frames):
         step = sequence.cycle[index]
         left = _LEFT + index * cell
@@ -225,7 +242,7 @@ def _draw_group(page: _Page, sequence: CaptureSequence, top: int) -> None:
                 left + start * scale, row + 60 - height, left + (start + width) * scale,
                 row + 60, colour,
             )  # fmt: skip
-        if page.width(words) < cell - 4:
+        if numbered and page.width(words) < cell - 4:
             page.text(left + cell / 2, row + 84, words, align=0.5)
     page.line(_LEFT, row + 60, _WIDTH - _RIGHT, row + 60, _FAINT)
     page.line(_WIDTH - _RIGHT, row, _WIDTH - _RIGHT, row + 66)
