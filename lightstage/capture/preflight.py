@@ -19,9 +19,10 @@ from lightstage.errors import DeviceError
 from lightstage.sequence import StepKind
 
 Severity = Literal["good", "warning", "refuse"]
-#: A light is called dead below this part of what its neighbours in brightness give, dim below the
-#: second.
-_DEAD, _DIM = 0.1, 0.6
+#: A light is called dead below this part of what a matt ball promises, dim below the second. A
+#: head is no ball (hair, a neck in shadow), so only front lights can be called dim.
+_DEAD, _DIM = 0.1, 0.45
+_FRONT = 0.4
 #: Lights whose expected brightness is below this part of the brightest cannot be judged.
 _BEHIND = 0.12
 _HEADROOM_BYTES = 200_000_000
@@ -167,7 +168,8 @@ def judge_lights(
         return [Finding("lights", "refuse", "no light is to be seen: lens cap, or all LEDs dark?")]
     ratio = observed[:, 0] / (scale * np.maximum(expected[:, 0], 1e-9))
     dead = np.flatnonzero(seen & (ratio < _DEAD))
-    dim = np.flatnonzero(seen & (ratio >= _DEAD) & (ratio < _DIM))
+    front = expected[:, 0] > _FRONT * expected[:, 0].max()
+    dim = np.flatnonzero(front & (ratio >= _DEAD) & (ratio < _DIM))
     findings = []
     if len(dead):
         findings.append(Finding("lights", "refuse", f"dead: lights {_listed(dead)}"))
@@ -233,7 +235,7 @@ def _one_cycle(
     short = replace(order, frame_count=count, pre_trigger_frames=0)
     leds.upload(LedProgram.of_sequence(sequence, frame_count=count, master=order.master))
     camera.configure(short.camera_settings)
-    camera.arm(discard_stored=True)
+    camera.arm(discard_stored=order.discard_stored)
     leds.arm()
     if order.master == "camera":
         leds.start()

@@ -35,6 +35,8 @@ Progress = Callable[[str, int, int], None]
 #: Longer than the take itself by this, and waiting for the camera has failed.
 GRACE_S = 5.0
 _POLL_S = 0.05
+#: What an LED controller reports in a take without faults.
+_EXPECTED_EVENTS = frozenset({"armed", "started", "done", "stopped"})
 #: Faults with which what was recorded can still be preprocessed.
 _USABLE_WITH: frozenset[FaultCode] = frozenset({"counts", "time-stamps", "pictures"})
 
@@ -44,6 +46,8 @@ class CaptureOrder:
     """What is to be recorded.
 
     ``pre_trigger_frames`` are recorded before the trigger, of ``frame_count`` in all.
+    ``discard_stored`` lets a recording go that the camera still holds; say so only of one that is
+    safe on disk, or that was a check.
     """
 
     sequence: CaptureSequence
@@ -52,6 +56,7 @@ class CaptureOrder:
     height: int
     master: Literal["controller", "camera"] = "controller"
     pre_trigger_frames: int = 0
+    discard_stored: bool = False
     performer: str = ""
     note: str = ""
     simulated: bool = False
@@ -60,10 +65,12 @@ class CaptureOrder:
 
     @property
     def program(self) -> LedProgram:
-        """What the LED controller is told."""
-        return LedProgram.of_sequence(
-            self.sequence, frame_count=self.frame_count, master=self.master
-        )
+        """What the LED controller is told.
+
+        With pre-trigger frames it runs until it is stopped: when the trigger falls is not known.
+        """
+        steps = 0 if self.pre_trigger_frames else self.frame_count
+        return LedProgram.of_sequence(self.sequence, frame_count=steps, master=self.master)
 
     @property
     def camera_settings(self) -> CameraSettings:
@@ -160,14 +167,13 @@ def _record(
     report: Progress,
     stop: threading.Event,
 ) -> Recording | None:
-    sequence = order.sequence
     found.count(frames_wanted=order.frame_count)
     found.record["leds"] = {"address": leds.address, **asdict(leds.identify())}
     identity = camera.identify()
     leds.upload(order.program)
     settings = camera.configure(order.camera_settings)
     found.record["camera"] = {"address": camera.address, **asdict(identity), **asdict(settings)}
-    camera.arm()
+    camera.arm(discard_stored=order.discard_stored)
     leds.arm()
     leds.events()
     if order.master == "camera":
@@ -176,34 +182,10 @@ def _record(
         camera.trigger()
     if order.master == "controller":
         leds.start()
-    length_s = order.frame_count / sequence.frame_rate_hz
-    deadline = time.monotonic() + length_s + GRACE_S
-    triggered = not order.pre_trigger_frames
-    state = "running"
-    while time.monotonic() < deadline:
-        status = leds.status()
-        counted = status.counters
-        report("recording", min(counted.steps_executed, order.frame_count), order.frame_count)
-        for fault in status.faults:
-            found.fault("leds", f"{leds.address}: the LED controller reports {fault}")
-        state = status.state
-        if not triggered and counted.steps_executed >= order.pre_trigger_frames:
-            camera.trigger()
-            triggered = True
-        if found.faults or stop.is_set() or state != "running":
-            break
-        time.sleep(_POLL_S)
-    for event in leds.events():
-        if event.name not in ("armed", "started", "done", "stopped"):
-            text = f"{leds.address}: the LED controller reported {event.name} {event.detail}"
-            found.fault("leds", text.strip())
-    if stop.is_set():
-        found.fault("interrupted", "the recording was stopped by hand before its end")
-    elif not found.faults and state == "running":
-        found.fault("leds", f"{leds.address}: did not finish its steps within {length_s:.1f} s")
-    elif not found.faults and state != "done":
-        text = f"{leds.address}: is {state} before its steps were done; did it start anew?"
-        found.fault("leds", text)
+    _watch(leds, camera, order, found, report, stop)
+    recording = None
+    if not found.faults and order.pre_trigger_frames:
+        recording = _wait_stored(camera, order, report)
     counted = leds.status().counters
     leds.stop()
     found.count(
@@ -214,16 +196,71 @@ def _record(
     )
     if found.faults:
         return None
-    recording = camera.wait_recorded(GRACE_S, lambda done, total: report("storing", done, total))
+    recording = recording or _wait_stored(camera, order, report)
     found.count(frames_recorded=recording.frame_count)
     _compare_counts(order, found)
     return recording
+
+
+def _wait_stored(camera: Camera, order: CaptureOrder, report: Progress) -> Recording:
+    rest_s = order.camera_settings.post_trigger_frames / order.sequence.frame_rate_hz
+    timeout_s = GRACE_S + (rest_s if order.pre_trigger_frames else 0.0)
+    return camera.wait_recorded(timeout_s, lambda done, total: report("storing", done, total))
+
+
+def _watch(
+    leds: LedController,
+    camera: Camera,
+    order: CaptureOrder,
+    found: _Findings,
+    report: Progress,
+    stop: threading.Event,
+) -> None:
+    """Follow the LEDs until their steps are done, or the trigger was due; note what goes wrong."""
+    pre = order.pre_trigger_frames
+    length_s = (pre or order.frame_count) / order.sequence.frame_rate_hz
+    deadline = time.monotonic() + length_s + GRACE_S
+    while True:
+        status = leds.status()
+        executed = status.counters.steps_executed
+        report("recording", min(executed, order.frame_count), order.frame_count)
+        for fault in status.faults:
+            found.fault("leds", f"{leds.address}: the LED controller reports {fault}")
+        ended = status.state != "running" or (pre and executed >= pre)
+        if found.faults or stop.is_set() or ended or time.monotonic() > deadline:
+            break
+        time.sleep(_POLL_S)
+    for event in leds.events():
+        if event.name not in _EXPECTED_EVENTS:
+            text = f"{leds.address}: the LED controller reported {event.name} {event.detail}"
+            found.fault("leds", text.strip())
+    if stop.is_set():
+        found.fault("interrupted", "the recording was stopped by hand before its end")
+    elif found.faults:
+        return
+    elif pre and status.state == "running" and executed >= pre:
+        camera.trigger()
+    elif status.state == "running":
+        text = f"{executed} of {order.frame_count} steps were done within {length_s:.1f} s"
+        found.fault("leds", f"{leds.address}: {text}; is the camera's strobe connected?")
+    elif status.state != "done":
+        text = f"is {status.state} after {executed} of {order.frame_count} steps: did it restart?"
+        found.fault("leds", f"{leds.address}: {text}")
 
 
 def _compare_counts(order: CaptureOrder, found: _Findings) -> None:
     counts = found.counts
     if counts.steps_missed:
         found.fault("counts", f"the LED controller missed {counts.steps_missed} steps")
+    if order.pre_trigger_frames:
+        # the LEDs ran on after the camera had all it was to record
+        if not order.frame_count <= counts.frames_recorded <= counts.steps_executed:
+            text = (
+                f"{counts.frames_recorded} frames were recorded of {counts.steps_executed} steps, "
+                f"{order.frame_count} were wanted"
+            )
+            found.fault("counts", text)
+        return
     if counts.steps_executed != order.frame_count:
         text = f"{counts.steps_executed} steps were executed, {order.frame_count} were wanted"
         found.fault("counts", text)

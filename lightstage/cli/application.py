@@ -10,7 +10,7 @@ from lightstage.terminal import CommandGroup
 #: What people do, and the commands for it: the order of ``lightstage --help``.
 COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Start here": ("demo",),
-    "Capture": ("plan",),
+    "Capture": ("plan", "doctor", "capture", "verify", "simulate-hardware"),
     "Look at files": ("info", "frames"),
     "Bring recordings in": ("import-take", "import-olat", "simulate-take"),
     "Make reflectance fields": ("preprocess",),
