@@ -37,7 +37,7 @@ __all__ = ["CameraClock", "CameraFaults", "CameraModel", "Exposure", "PhantomSer
 
 HOST = "127.0.0.1"
 _TICK_S = 0.002
-_ATTACH_WAIT_S = 1.0
+_ATTACH_WAIT_S = 0.2
 
 
 class PhantomServer:
