@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-import time
 import zlib
 from collections import deque
 from collections.abc import Sequence
@@ -47,8 +46,8 @@ from lightstage.errors import DeviceError
 _Payload = TypeVar("_Payload", Identity, Status)
 _SCHEME = "serial:"
 _BAUD_RATE = 921_600
-#: Each request is asked so often within the timeout; the protocol makes repeating it harmless.
-_TRIES = 5
+#: Shares of the timeout that each try of a request waits; repeating is harmless by the protocol.
+_TRIES = (1 / 16, 1 / 16, 1 / 8, 1 / 4, 1 / 2)
 #: Heartbeats in one watchdog time: several may be lost before the lights go dark.
 _HEARTBEATS_PER_WATCHDOG = 6
 _EVENTS_KEPT = 10_000
@@ -279,13 +278,11 @@ class SerialLedController:
         raise DeviceError(f"{self.address}: refused the {doing}: {self._refusal(reply.status)}.")
 
     def _exchange(self, frame: bytes, replies: Queue[Reply | None], doing: str) -> Reply:
-        deadline = time.monotonic() + self.timeout_s
-        for tries_left in range(_TRIES, 0, -1):
+        for share in _TRIES:
             # a delimiter first: what noise is in the controller's buffer ends there
-            self._write(frame if tries_left == _TRIES else DELIMITER + frame)
-            wait_s = max(0.0, deadline - time.monotonic()) / tries_left
+            self._write(DELIMITER + frame)
             try:
-                reply = replies.get(timeout=wait_s)
+                reply = replies.get(timeout=share * self.timeout_s)
             except Empty:
                 continue
             if reply is None:
@@ -293,8 +290,8 @@ class SerialLedController:
             else:
                 return reply
         raise DeviceError(
-            f"{self.address}: no reply to the {doing} within {self.timeout_s:g} s ({_TRIES} "
-            f"tries); check that an LED controller is there and has power."
+            f"{self.address}: no reply to the {doing} within {self.timeout_s:g} s "
+            f"({len(_TRIES)} tries); check that an LED controller is there and has power."
         )
 
     def _refusal(self, status: int) -> str:
