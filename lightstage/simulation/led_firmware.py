@@ -115,7 +115,8 @@ class LedFirmware:
         sent = b""
         reset_ns = self.faults.reset_at_ns
         if reset_ns is not None and not self._reset_done:
-            reset_ns += self._power_on_ns
+            # where the fault was set when its time was past, it comes at once
+            reset_ns = max(self._power_on_ns + reset_ns, self._now_ns)
             if now_ns >= reset_ns:
                 self._reset_done = True
                 self._until(reset_ns)  # what it was about to say is lost
@@ -161,15 +162,16 @@ class LedFirmware:
         """Light channels as well as they do with these faults; device time."""
         held_up = max(0.0, 1.0 - self.faults.droop_per_channel * len(channels))
         self._supply_low_mv = min(self._supply_low_mv, round(self.faults.supply_v * 1000 * held_up))
-        start = self._stage_ns(start_ns)
+        start, end = self._stage_ns(start_ns), self._stage_ns(start_ns + width_ns)
         if self.faults.pulse_jitter_ns:
-            start += round(self._random.gauss(0.0, self.faults.pulse_jitter_ns))
-        self._light(channels, start, self._stage_ns(start_ns + width_ns), held_up, width_ns)
+            late = round(self._random.gauss(0.0, self.faults.pulse_jitter_ns))
+            start, end = start + late, end + late
+        self._light(channels, start, end, held_up)
 
     def lights_on(self, channels: tuple[int, ...], start_ns: int, end_ns: int) -> None:
         """Light channels by hand; device time."""
         start, end = self._stage_ns(start_ns), self._stage_ns(end_ns)
-        self._light(channels, start, end, 1.0, end - start)
+        self._light(channels, start, end, 1.0)
 
     def sync_edge(self, step: int, time_ns: int) -> None:
         """Give an edge on F-Sync, if the cable does its part; device time."""
@@ -210,9 +212,7 @@ class LedFirmware:
 
     # Light
 
-    def _light(
-        self, channels: Sequence[int], start: int, end: int, share: float, width_ns: int
-    ) -> None:
+    def _light(self, channels: Sequence[int], start: int, end: int, share: float) -> None:
         """Log light from ``start`` on; weak light is a shorter pulse, as a camera integrates."""
         shares: dict[float, list[int]] = {}
         for channel in channels:
@@ -220,7 +220,7 @@ class LedFirmware:
             if wired not in self.faults.stuck_dark and wired not in self.faults.stuck_on:
                 shares.setdefault(share * self.faults.dim.get(wired, 1.0), []).append(wired)
         for part, lit in shares.items():
-            self.log.add(start, end if part == 1.0 else start + round(width_ns * part), lit)
+            self.log.add(start, start + round((end - start) * part), lit)
 
     def _log_stuck(self, now_ns: int) -> None:
         if self.faults.stuck_on:
