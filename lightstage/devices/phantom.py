@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import time
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Final, Literal
 
@@ -19,9 +15,7 @@ from firmware_protocols.phantom import (
     Struct,
     Value,
     Word,
-    parse_time_stamp,
     trigger_ns,
-    utc_ns,
 )
 from lightstage.devices.interfaces import (
     CameraIdentity,
@@ -35,6 +29,7 @@ from lightstage.devices.phantom_connection import PhantomConnection, as_number
 from lightstage.devices.phantom_data import REQUEST_BYTES, DataMode, PhantomData
 from lightstage.devices.phantom_discovery import DiscoveredCamera, discover
 from lightstage.devices.phantom_drive import CameraDrive
+from lightstage.devices.phantom_stamps import exposure_times
 from lightstage.errors import DeviceError
 
 __all__ = ["DiscoveredCamera", "PhantomCamera", "discover"]
@@ -46,9 +41,6 @@ _SYNC: Final = {"internal": 0, "external": 1}
 _LEVELS = {8: (4, 254), 10: (16, 1016), 12: (64, 4064), 14: (256, 16256), 16: (1024, 65024)}
 #: Stamps are asked for in blocks of this many.
 _STAMPS = 8192
-#: A stamp this far from the trigger is garbage: no memory holds so much.
-_FAR_NS = 24 * 3600 * 1_000_000_000
-_log = logging.getLogger(__name__)
 
 
 class PhantomCamera:
@@ -244,56 +236,23 @@ class PhantomCamera:
             DeviceError: fewer than half of the stamps can be true, or they could not be had.
         """
         recording = self.recording()
-        # no clock in the camera: its year is this computer's
-        near_ns = recording.trigger_time_ns or time.time_ns()
-        count = recording.frame_count
-        starts, exposures = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        size = 0
 
         def ask(first: int, asked: int) -> tuple[Struct, int]:
-            nonlocal size
             values = self._ask_range("time", first, asked)
             size = self._integer(values, "size")
             if size not in (8, 12, 24, 28) or self._integer(values, "cnt") != asked:
                 raise DeviceError(f"{self.address}: 'time' was answered with {values!r}.")
             return values, size
 
-        index = 0
-        for block in self.data.items(
+        blocks = self.data.items(
             ask,
             recording.first_frame_number,
-            count,
+            recording.frame_count,
             per_block=_STAMPS,
             per_request=_STAMPS,
             what="time stamps",
-        ):
-            for offset in range(0, len(block), size):
-                with contextlib.suppress(ProtocolError):
-                    stamp = parse_time_stamp(block[offset : offset + size])
-                    end_ns = utc_ns(stamp.since_year_ns, near_ns)
-                    if abs(end_ns - near_ns) < _FAR_NS:
-                        starts[index] = end_ns - stamp.exposure_ns
-                    exposures[index] = stamp.exposure_ns
-                index += 1
-        true = _longest_rise(starts)
-        starts[~true] = 0
-        wrong = np.flatnonzero(~true)
-        if 2 * len(wrong) > count:
-            raise DeviceError(
-                f"{self.address}: {len(wrong)} of {count} time stamps cannot be true. Check the "
-                "camera's clock."
-            )
-        if len(wrong):
-            frames = ", ".join(str(recording.first_frame_number + i) for i in wrong[:10])
-            more = ", …" if len(wrong) > 10 else ""
-            _log.warning(
-                "%s: the time stamps of %d frames cannot be true: %s%s",
-                self.address,
-                len(wrong),
-                frames,
-                more,
-            )
-        return starts, exposures
+        )
+        return exposure_times(self.address, recording, blocks, _STAMPS)
 
     def frame_format(self) -> FrameFormat:
         """Return how the frames that :meth:`frames` yields are laid out."""
@@ -459,27 +418,3 @@ class PhantomCamera:
         return DeviceError(
             f"{self.address}: {what}: {wanted} was asked for, the camera made of it {became}."
         )
-
-
-def _longest_rise(times: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which of the times that are not 0 belong to the longest rising sequence of them."""
-    tails: list[int] = []  # the least last time of a sequence of each length
-    tail_at: list[int] = []
-    before = np.full(len(times), -1, np.int64)
-    for index, moment in enumerate(times.tolist()):
-        if moment == 0:
-            continue
-        length = bisect_left(tails, moment)
-        if length:
-            before[index] = tail_at[length - 1]
-        if length == len(tails):
-            tails.append(moment)
-            tail_at.append(index)
-        else:
-            tails[length], tail_at[length] = moment, index
-    chosen = np.zeros(len(times), np.bool_)
-    index = tail_at[-1] if tail_at else -1
-    while index >= 0:
-        chosen[index] = True
-        index = int(before[index])
-    return chosen

@@ -39,6 +39,10 @@ class RefusedError(DeviceError):
         self.reason = reason
 
 
+class UnreachableError(DeviceError):
+    """A camera cannot be reached, or did not answer in time; a later attempt may succeed."""
+
+
 def parse_address(address: str) -> tuple[str, int, int]:
     """Return host, control port and attach port of ``phantom:HOST[:PORT]``.
 
@@ -225,7 +229,7 @@ class PhantomConnection:
                         self.notifications.append(message)
             except TimeoutError:
                 self._disconnect()
-                raise DeviceError(
+                raise UnreachableError(
                     f"{self.address}: no reply to '{line[:80]}' within {timeout_s:g} s. Check the "
                     "network cable and whether other software holds the camera."
                 ) from None
@@ -236,7 +240,7 @@ class PhantomConnection:
                 ) from None
             except OSError as reason:
                 self._disconnect()
-                raise DeviceError(
+                raise UnreachableError(
                     f"{self.address}: the connection broke at '{line[:80]}': {reason}. Check the "
                     "camera's power and the network cable."
                 ) from None
@@ -266,7 +270,7 @@ class PhantomConnection:
             try:
                 self._socket = socket.create_connection((self.host, self.port), self.timeout_s)
             except OSError as reason:
-                raise DeviceError(
+                raise UnreachableError(
                     f"{self.address}: no camera answers there: {reason}. Check its power, the "
                     "cable and the address ('discover' lists cameras)."
                 ) from None

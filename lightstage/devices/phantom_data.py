@@ -9,7 +9,7 @@ from typing import Literal
 
 from firmware_protocols.phantom import Struct
 from lightstage.devices.interfaces import Progress
-from lightstage.devices.phantom_connection import PhantomConnection, RefusedError
+from lightstage.devices.phantom_connection import PhantomConnection, RefusedError, UnreachableError
 from lightstage.errors import DeviceError
 
 DataMode = Literal["auto", "startdata", "attach"]
@@ -61,8 +61,8 @@ class PhantomData:
             progress: called with (items done, items in all) before each block is yielded.
 
         Raises:
-            DeviceError: four attempts in a row brought nothing new; the text names what is there
-                and what is missing.
+            DeviceError: four attempts in a row brought nothing new, of the data or of the control
+                connection; the text names what is there and what is missing.
         """
         done = failures = 0
         while done < count:
@@ -86,14 +86,14 @@ class PhantomData:
                         progress(done, count)
                     yield received
                 failures = 0
-            except DataBrokenError as reason:
+            except (DataBrokenError, UnreachableError) as reason:
                 self.close()
                 failures = 1 if done > before else failures + 1
                 if failures >= ATTEMPTS:
                     raise DeviceError(
                         _missing(self._control, what, first, done, count, reason)
                     ) from None
-                time.sleep(0.02 * failures)
+                time.sleep(failures * self._control.timeout_s / 10)
             except BaseException:
                 # the receiver stopped, or the camera refused: bytes may be on their way
                 self.close()

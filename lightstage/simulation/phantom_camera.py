@@ -41,7 +41,7 @@ _ATTACH_WAIT_S = 0.2
 
 
 class PhantomServer:
-    """A camera that real drivers can use; a context manager.
+    """A camera that real drivers can use; entering it powers it on, leaving it off.
 
     Args:
         picture_source: called with an exposure's start and length (ns, stage time) and its place
@@ -101,8 +101,15 @@ class PhantomServer:
             threading.Thread(target=self._serve, name="phantom-control"),
             threading.Thread(target=self._tick, name="phantom-beat"),
         ]
-        for thread in self._threads:
-            thread.start()
+        self._started = False
+
+    def start(self) -> Self:
+        """Power on: from now on it answers. Its address is known before."""
+        if not self._started:
+            self._started = True
+            for thread in self._threads:
+                thread.start()
+        return self
 
     @property
     def address(self) -> str:
@@ -137,7 +144,7 @@ class PhantomServer:
             return
         self._closing.set()
         self._wake.send(b"x")
-        for thread in self._threads:
+        for thread in self._threads if self._started else ():
             thread.join()
         self.commands.close()
         self._selector.close()
@@ -147,7 +154,7 @@ class PhantomServer:
             connection.close()
 
     def __enter__(self) -> Self:
-        return self
+        return self.start()
 
     def __exit__(
         self,

@@ -36,7 +36,7 @@ class TestStage:
             clock=more.pop("clock", CameraClock(reference_ns=BEGIN_NS)),
             faults=faults,
             **more,
-        )
+        ).start()
         try:
             self.camera = PhantomCamera(
                 self.server.address, timeout_s, request_bytes=request, **driver

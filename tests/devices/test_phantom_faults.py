@@ -148,7 +148,7 @@ def test_a_drifting_clock_shows_in_the_stamps() -> None:
 @pytest.mark.parametrize("at_byte", [0, 1, FRAME_BYTES, 10 * FRAME_BYTES + 17])
 def test_a_download_goes_on_where_it_broke(kind: str, at_byte: int) -> None:
     faults = CameraFaults(data_fault=kind, data_fault_at_byte=at_byte, data_fault_times=2)
-    with TestStage(faults, timeout_s=0.15) as stage:
+    with TestStage(faults, timeout_s=0.5) as stage:
         stage.record(50)
         stage.camera.wait_recorded(1.0)
         reports: list[tuple[int, int]] = []
@@ -196,6 +196,13 @@ def test_a_download_that_stops_on_the_way_names_the_frames() -> None:
 
 def test_requests_stay_below_their_limit_and_join() -> None:
     with TestStage(request_bytes=7 * FRAME_BYTES) as stage:
+        stage.record(50)
+        stage.camera.wait_recorded(1.0)
+        assert [f[-1] for f in stage.camera.frames(0, 50)] == [10 + i for i in range(50)]
+
+
+def test_a_control_connection_that_hangs_in_a_download_is_made_anew() -> None:
+    with TestStage(CameraFaults(hangs_at="img"), request_bytes=10 * FRAME_BYTES) as stage:
         stage.record(50)
         stage.camera.wait_recorded(1.0)
         assert [f[-1] for f in stage.camera.frames(0, 50)] == [10 + i for i in range(50)]
