@@ -25,6 +25,8 @@ _DEAD, _DIM = 0.1, 0.45
 _FRONT = 0.4
 #: Lights whose expected brightness is below this part of the brightest cannot be judged.
 _BEHIND = 0.12
+#: Frames that should be dark may have this part of a bright OLAT frame's light.
+_STRAY = 0.1
 _HEADROOM_BYTES = 200_000_000
 
 
@@ -140,16 +142,34 @@ def check_lights(
     Raises:
         DeviceError: the short recording itself failed.
     """
-    pictures = _one_cycle(leds, camera, order, progress)
+    preamble, pictures = _one_cycle(leds, camera, order, progress)
     sequence = order.sequence
+    unlit = [k for k, kind in enumerate(sequence.preamble) if kind == StepKind.DARK.value]
     steps = [sequence.step(len(sequence.preamble) + k) for k in range(sequence.cycle_frames)]
     shown = {step.light: k for k, step in enumerate(steps) if step.kind is StepKind.OLAT}
     olat = pictures[[shown[light] for light in range(sequence.lights)]]
     tracking = [k for k, step in enumerate(steps) if step.kind is StepKind.TRACKING]
+    stuck = _always_on(preamble[unlit], olat, dome) if unlit else []
     return [
-        *judge_lights(olat, pictures[tracking].mean(axis=0), dome),
+        *(stuck or judge_lights(olat, pictures[tracking].mean(axis=0), dome)),
         *_exposure_findings(olat, pictures[tracking]),
     ]
+
+
+def _always_on(dark: NDArray[np.float32], olat: NDArray[np.float32], dome: Dome) -> list[Finding]:
+    """Return which light is on in frames that should be dark, ``(frames, rows, columns)``."""
+    level = float(dark.mean())
+    if level < _STRAY * float(np.percentile(olat.mean(axis=(1, 2)), 90)):
+        return []
+    seen = dark.mean(axis=0)
+    # the light whose own picture the dark frames look most like
+    alone = olat - seen
+    like = [float(np.corrcoef(seen.ravel(), picture.ravel())[0, 1]) for picture in olat]
+    steady = np.abs(alone).mean(axis=(1, 2)) < 0.2 * level
+    suspects = np.flatnonzero(steady) if steady.any() else np.array([int(np.nanargmax(like))])
+    names = _listed(suspects)
+    text = f"frames that should be dark are lit: something is always on, maybe light {names}"
+    return [Finding("lights", "refuse", text)]
 
 
 def judge_lights(
@@ -224,8 +244,8 @@ def _one_cycle(
     camera: Camera,
     order: CaptureOrder,
     progress: Callable[[int, int], None] | None,
-) -> NDArray[np.float32]:
-    """Record the preamble and one cycle; return its cycle as coarse pictures."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Record the preamble and one cycle; return each as coarse pictures."""
     from dataclasses import replace
 
     from lightstage.preprocess.identify import coarse_picture
@@ -258,7 +278,8 @@ def _one_cycle(
         pictures.append(coarse_picture(frame, layout.black_level, layout.white_level))
         if progress:
             progress(done, count)
-    return np.stack(pictures)[len(sequence.preamble) :]
+    split = len(sequence.preamble)
+    return np.stack(pictures)[:split], np.stack(pictures)[split:]
 
 
 def _listed(numbers: NDArray[np.intp]) -> str:

@@ -54,6 +54,7 @@ class StampSummary(Manifest):
     jitter_us: Annotated[float, Field(description="standard deviation of the frame interval")]
     gaps: tuple[int, ...] = ()
     backwards: tuple[int, ...] = ()
+    early: tuple[int, ...] = ()
 
 
 class CaptureRecord(Manifest):
@@ -83,8 +84,8 @@ class CaptureRecord(Manifest):
 def summarise_stamps(time_ns: NDArray[np.int64], frame_rate_hz: float) -> StampSummary:
     """Return what time stamps ``(frames,)`` say about a recording at ``frame_rate_hz``.
 
-    ``gaps`` are the indices of frames that came a frame or more late, ``backwards`` of those whose
-    stamp is not after the one before.
+    ``gaps`` are the indices of frames that came a frame or more late, ``early`` of those that came
+    well before they were due, ``backwards`` of those whose stamp is not after the one before.
     """
     if len(time_ns) < 2:
         return StampSummary(frames=len(time_ns), frame_rate_hz=0.0, jitter_us=0.0)
@@ -98,4 +99,5 @@ def summarise_stamps(time_ns: NDArray[np.int64], frame_rate_hz: float) -> StampS
         jitter_us=round(float(normal.std()) / 1e3, 4) if len(normal) else 0.0,
         gaps=tuple((np.flatnonzero(steps > 1.5 * period_ns) + 1).tolist()),
         backwards=tuple((np.flatnonzero(steps <= 0) + 1).tolist()),
+        early=tuple((np.flatnonzero((steps > 0) & (steps < 0.9 * period_ns)) + 1).tolist()),
     )

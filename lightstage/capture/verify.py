@@ -47,6 +47,12 @@ def check_recording(take: Take, path: Path, *, from_start: bool) -> list[Fault]:
             if summary.backwards:
                 text = f"the time stamps of frames {_some(summary.backwards)} go backwards"
                 faults.append(Fault(code="time-stamps", text=text))
+            elif summary.early:
+                text = (
+                    f"frames {_some(summary.early)} came before they were due: false triggers, or "
+                    f"a noisy F-Sync line"
+                )
+                faults.append(Fault(code="time-stamps", text=text))
             elif summary.gaps:
                 text = f"frames are missing before frames {_some(summary.gaps)}"
                 faults.append(Fault(code="time-stamps", text=text))

@@ -88,13 +88,27 @@ class SimulatedHardware:
             on_strobe=self._strobe,
         )
         self.leds = LedFirmwareOnPty(
-            self.log, faults=faults.leds, on_sync_edge=self.camera.sync_edge, clock=stage_now
+            self.log, faults=faults.leds, on_sync_edge=self._edge, clock=stage_now
         )
+        self._begins_ns = begins_ns
+        self._pending_fault: tuple[str, int] | None = None
         self._stack = ExitStack()
 
     def _strobe(self, time_ns: int) -> None:
         if self._master == "camera":
             self.leds.strobe(time_ns)
+
+    def fault_when_running(self, name: str, after_s: float) -> None:
+        """Arm a fault of the LED controller: ``name``, a time, happens ``after_s`` into its run."""
+        self._pending_fault = (name, round(after_s * 1e9))
+
+    def _edge(self, time_ns: int) -> None:
+        if self._pending_fault is not None:
+            name, after_ns = self._pending_fault
+            self._pending_fault = None
+            since_power_on = time_ns + after_ns - self._begins_ns
+            self.leds.faults = self.leds.faults.replace(**{name: since_power_on})
+        self.camera.sync_edge(time_ns)
 
     @property
     def leds_address(self) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 
 import numpy as np
-import pytest
 
 from lightstage import ReflectanceFields
-from lightstage.capture.preflight import check_lights, preflight
+from lightstage.capture.preflight import preflight
 from lightstage.capture.record import CaptureRecord
 from lightstage.capture.run import capture_take
 from lightstage.capture.verify import verify_take
@@ -94,24 +93,3 @@ def test_preflight_refuses_what_does_not_fit(tmp_path):
         odd = preflight(parts.leds, parts.camera, order(width=131), tmp_path)
     assert {finding.check for finding in large.refusals} == {"disk", "camera memory"}
     assert {finding.check for finding in odd.refusals} == {"resolution"}
-
-
-FRONT = int(DOME.directions[:, 2].argmax())
-RIGHT = int((DOME.directions @ [0.8, 0.0, 0.6]).argmax())
-LEFT = int((DOME.directions @ [-0.8, 0.0, 0.6]).argmax())
-
-
-@pytest.mark.parametrize(
-    ("leds", "said"),
-    [
-        ({}, "all as expected"),
-        ({"stuck_dark": [FRONT]}, f"dead: lights {FRONT}"),
-        ({"dim": {FRONT: 0.3}}, f"light {FRONT} at"),
-        ({"swapped": [[LEFT, RIGHT]]}, f"{min(LEFT, RIGHT)} and {max(LEFT, RIGHT)}"),
-    ],
-)
-def test_the_light_check_names_dead_dim_and_swapped_lights(leds, said):
-    with stage(StageFaults.parse({"leds": leds}, "test")) as parts:
-        findings = check_lights(parts.leds, parts.camera, order(), DOME)
-    texts = " | ".join(f.text for f in findings if f.check == "lights")
-    assert said in texts
