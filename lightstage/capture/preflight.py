@@ -161,14 +161,15 @@ def _always_on(dark: NDArray[np.float32], olat: NDArray[np.float32], dome: Dome)
     level = float(dark.mean())
     if level < _STRAY * float(np.percentile(olat.mean(axis=(1, 2)), 90)):
         return []
-    seen = dark.mean(axis=0)
-    # the light whose own picture the dark frames look most like
-    alone = olat - seen
-    like = [float(np.corrcoef(seen.ravel(), picture.ravel())[0, 1]) for picture in olat]
-    steady = np.abs(alone).mean(axis=(1, 2)) < 0.2 * level
-    suspects = np.flatnonzero(steady) if steady.any() else np.array([int(np.nanargmax(like))])
-    names = _listed(suspects)
-    text = f"frames that should be dark are lit: something is always on, maybe light {names}"
+    # a light that is always on adds nothing in its own frame, where a ball promises that it would
+    from lightstage.preprocess.identify import lean_of_a_ball
+
+    promised = lean_of_a_ball(dome.directions)[:, 0]
+    added = olat.mean(axis=(1, 2)) - level
+    front = promised > _BEHIND * promised.max()
+    scale = float(np.median(added[front] / promised[front]))
+    suspect = int((promised * scale - added).argmax())
+    text = f"frames that should be dark are lit: something is always on, likely light {suspect}"
     return [Finding("lights", "refuse", text)]
 
 

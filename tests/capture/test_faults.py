@@ -117,7 +117,7 @@ LIGHTS = [
     ("an LED is dead", {"stuck_dark": [FRONT]}, "refuse", f"dead: lights {FRONT}"),
     ("an LED is dim (30 %)", {"dim": {FRONT: 0.3}}, "warning", f"light {FRONT} at"),
     ("two channels are swapped", {"swapped": [[LEFT, RIGHT]]}, "refuse", "swapped channels"),
-    ("an LED is always on", {"stuck_on": [FRONT]}, "refuse", "always on"),
+    ("an LED is always on", {"stuck_on": [FRONT]}, "refuse", f"likely light {FRONT}"),
 ]
 
 
