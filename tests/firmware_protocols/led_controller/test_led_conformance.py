@@ -54,6 +54,7 @@ def _compare(seed: int, count: int) -> None:
     machine = SimulatedMachine()
     now_ns = 0
     with ScriptedFirmware() as firmware:
+        assert machine.advance(0) == firmware.advance(0)  # the boot's own event
         for _ in range(count):
             for action in _random_actions(chance):
                 now_ns += chance.choice((0, 1, 1000, 123_456, 900_000, 7 * MS, 90 * MS))
