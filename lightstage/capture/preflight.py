@@ -142,7 +142,7 @@ def check_lights(
     Raises:
         DeviceError: the short recording itself failed.
     """
-    preamble, pictures = _one_cycle(leds, camera, order, progress)
+    preamble, pictures, sharpness = _one_cycle(leds, camera, order, progress)
     sequence = order.sequence
     unlit = [k for k, kind in enumerate(sequence.preamble) if kind == StepKind.DARK.value]
     steps = [sequence.step(len(sequence.preamble) + k) for k in range(sequence.cycle_frames)]
@@ -153,6 +153,12 @@ def check_lights(
     return [
         *(stuck or judge_lights(olat, pictures[tracking].mean(axis=0), dome)),
         *_exposure_findings(olat, pictures[tracking]),
+        Finding(
+            "focus",
+            "good",
+            f"sharpness {sharpness[tracking].mean():.3f} in tracking frames (the mean step between "
+            f"neighbouring pixels over the mean level; turn the lens until it is highest)",
+        ),
     ]
 
 
@@ -245,8 +251,8 @@ def _one_cycle(
     camera: Camera,
     order: CaptureOrder,
     progress: Callable[[int, int], None] | None,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Record the preamble and one cycle; return each as coarse pictures."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+    """Record the preamble and one cycle; return each as coarse pictures, and how sharp it is."""
     from dataclasses import replace
 
     from lightstage.preprocess.identify import coarse_picture
@@ -273,14 +279,22 @@ def _one_cycle(
             f"{count} were triggered."
         )
     dtype = np.dtype(np.uint8 if layout.bit_depth == 8 else "<u2")
-    pictures = []
+    pictures, sharp = [], []
     for done, raw in enumerate(camera.frames(recording.first_frame_number, count), 1):
         frame = np.frombuffer(raw, dtype=dtype).reshape(layout.height, layout.width)
         pictures.append(coarse_picture(frame, layout.black_level, layout.white_level))
+        sharp.append(_sharpness(frame, layout.black_level))
         if progress:
             progress(done, count)
     split = len(sequence.preamble)
-    return np.stack(pictures)[:split], np.stack(pictures)[split:]
+    return np.stack(pictures)[:split], np.stack(pictures)[split:], np.array(sharp)[split:]
+
+
+def _sharpness(frame: NDArray[np.generic], black_level: float) -> float:
+    """Return the mean step between neighbours of one colour, over the mean level above black."""
+    one_colour = frame[0::2, 0::2].astype(np.float32)
+    level = max(float(one_colour.mean()) - black_level, 1e-3)
+    return float(np.abs(np.diff(one_colour, axis=1)).mean()) / level
 
 
 def _listed(numbers: NDArray[np.intp]) -> str:

@@ -52,6 +52,10 @@ class StampSummary(Manifest):
     frames: int
     frame_rate_hz: float
     jitter_us: Annotated[float, Field(description="standard deviation of the frame interval")]
+    drift_ppm: Annotated[
+        float,
+        Field(description="how much faster the frames came than asked, by the camera's clock"),
+    ] = 0.0
     gaps: tuple[int, ...] = ()
     backwards: tuple[int, ...] = ()
     early: tuple[int, ...] = ()
@@ -93,10 +97,14 @@ def summarise_stamps(time_ns: NDArray[np.int64], frame_rate_hz: float) -> StampS
     beat = float(np.median(steps))
     normal = steps[np.abs(steps - beat) < 0.5 * beat]
     period_ns = 1e9 / frame_rate_hz
+    beats = np.rint(steps / period_ns).sum()
+    lasted_ns = float(time_ns[-1] - time_ns[0])
+    drift_ppm = (beats * period_ns / lasted_ns - 1.0) * 1e6 if lasted_ns > 0 else 0.0
     return StampSummary(
         frames=len(time_ns),
         frame_rate_hz=round(1e9 / beat, 3) if beat > 0 else 0.0,
         jitter_us=round(float(normal.std()) / 1e3, 4) if len(normal) else 0.0,
+        drift_ppm=round(float(drift_ppm), 1),
         gaps=tuple((np.flatnonzero(steps > 1.5 * period_ns) + 1).tolist()),
         backwards=tuple((np.flatnonzero(steps <= 0) + 1).tolist()),
         early=tuple((np.flatnonzero((steps > 0) & (steps < 0.9 * period_ns)) + 1).tolist()),

@@ -35,6 +35,8 @@ Progress = Callable[[str, int, int], None]
 #: Longer than the take itself by this, and waiting for the camera has failed.
 GRACE_S = 5.0
 _POLL_S = 0.05
+#: Free-running clocks differ by 50 to 100 ppm; more is worth knowing.
+_MOST_DRIFT_PPM = 80.0
 #: What an LED controller reports in a take without faults.
 _EXPECTED_EVENTS = frozenset({"armed", "started", "done", "stopped"})
 #: Faults with which what was recorded can still be preprocessed.
@@ -341,7 +343,12 @@ def _stamps(
         beat_ns = 1e9 / order.sequence.frame_rate_hz
         time_ns = recording.trigger_time_ns + np.rint(np.arange(count) * beat_ns).astype(np.int64)
         exposure_ns = np.full(count, round(order.sequence.exposure_us * 1000), dtype=np.int64)
-    found.record["stamps"] = summarise_stamps(time_ns, order.sequence.frame_rate_hz)
+    stamps = summarise_stamps(time_ns, order.sequence.frame_rate_hz)
+    if abs(stamps.drift_ppm) > _MOST_DRIFT_PPM and not stamps.backwards:
+        found.warnings.append(
+            f"the camera's clock and the LED controller's drift apart by {stamps.drift_ppm:g} ppm"
+        )
+    found.record["stamps"] = stamps
     return time_ns, exposure_ns
 
 
