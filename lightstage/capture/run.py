@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from lightstage.capture.verify import check_recording, frames_checksum
 from lightstage.cine import CineWriter
 from lightstage.devices.interfaces import Camera, CameraSettings, LedController, Recording
 from lightstage.devices.led_program import LedProgram
-from lightstage.errors import DeviceError, LightstageError
+from lightstage.errors import DeviceError, LightstageError, SessionError
 from lightstage.sequence import CaptureSequence
 from lightstage.session import Take
 
@@ -66,12 +67,17 @@ class CaptureOrder:
     safety: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def program(self) -> LedProgram:
-        """What the LED controller is told.
+    def is_open_ended(self) -> bool:
+        """Whether the LEDs run until they are stopped, for when the trigger falls is not known.
 
-        With pre-trigger frames it runs until it is stopped: when the trigger falls is not known.
+        So with pre-trigger frames, and where the camera beats time: it records from its arming on.
         """
-        steps = 0 if self.pre_trigger_frames else self.frame_count
+        return self.pre_trigger_frames > 0 or self.master == "camera"
+
+    @property
+    def program(self) -> LedProgram:
+        """What the LED controller is told."""
+        steps = 0 if self.is_open_ended else self.frame_count
         return LedProgram.of_sequence(self.sequence, frame_count=steps, master=self.master)
 
     @property
@@ -95,6 +101,7 @@ class _Findings:
         self.warnings: list[str] = []
         self.counts = Counts()
         self.record: dict[str, Any] = {}
+        self.account: CaptureRecord
 
     def fault(self, code: FaultCode, text: str) -> None:
         if all(known.text != text for known in self.faults):
@@ -130,21 +137,67 @@ def capture_take(
     Returns:
         What ``capture.json`` holds; ``good`` is true only if nothing at all was wrong.
     """
-    started = datetime.now(UTC)
     stop = stop or threading.Event()
-    report = progress or (lambda what, done, total: None)
+    with _account(take, order) as found:
+        try:
+            report = progress or _silent
+            recording = _record(leds, camera, order, found, report, stop)
+            if recording is not None:
+                _fetch(take, camera, order, recording, found, report)
+        except DeviceError as reason:
+            found.fault(_code_of(str(reason), leds, camera), str(reason))
+        finally:
+            _go_dark(leds, camera, found)
+    return found.account
+
+
+def fetch_take(
+    take: Take, camera: Camera, order: CaptureOrder, progress: Progress | None = None
+) -> CaptureRecord:
+    """Fetch the recording that a camera still holds, after a download that broke off for good.
+
+    The LEDs are not asked: what they counted is in the account of the capture, whose counts are
+    kept where there is one. Nothing is recorded or discarded.
+
+    Args:
+        take: the folder to fetch into; it must not have a recording yet.
+        camera: the camera.
+        order: what was recorded.
+        progress: told of each stage.
+    """
+    if take.cine_path.exists():
+        raise SessionError(f"{take.path}: has its recording already; name another take.")
+    before = take.path / CAPTURE_FILE
+    counts = CaptureRecord.load(before).counts if before.exists() else Counts()
+    with _account(take, order) as found:
+        found.counts = counts
+        try:
+            recording = camera.wait_recorded(GRACE_S)
+            found.count(frames_recorded=recording.frame_count)
+            if recording.frame_count != order.frame_count:
+                text = f"the camera holds {recording.frame_count} frames, not {order.frame_count}"
+                found.fault("counts", text)
+            _fetch(take, camera, order, recording, found, progress or _silent)
+        except DeviceError as reason:
+            found.fault("camera", str(reason))
+    return found.account
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+@contextmanager
+def _account(take: Take, order: CaptureOrder) -> Iterator[_Findings]:
+    """Yield what is to be found out; write ``capture.json`` of it, whatever happens."""
+    started = datetime.now(UTC)
     found = _Findings()
     try:
-        recording = _record(leds, camera, order, found, report, stop)
-        if recording is not None:
-            _fetch(take, camera, order, recording, found, report)
-    except DeviceError as reason:
-        found.fault(_code_of(str(reason), leds, camera), str(reason))
+        yield found
     except LightstageError as reason:
         found.fault("download", str(reason))
     finally:
-        _go_dark(leds, camera, found)
-        record = CaptureRecord(
+        found.account = CaptureRecord(
             good=not found.faults,
             started=started,
             performer=order.performer,
@@ -157,8 +210,7 @@ def capture_take(
             safety=order.safety,
             **found.record,
         )
-        record.save(take.path / CAPTURE_FILE)
-    return record
+        found.account.save(take.path / CAPTURE_FILE)
 
 
 def _record(
@@ -175,18 +227,19 @@ def _record(
     leds.upload(order.program)
     settings = camera.configure(order.camera_settings)
     found.record["camera"] = {"address": camera.address, **asdict(identity), **asdict(settings)}
-    camera.arm(discard_stored=order.discard_stored)
     leds.arm()
     leds.events()
     if order.master == "camera":
-        leds.start()
-    if not order.pre_trigger_frames:
-        camera.trigger()
-    if order.master == "controller":
+        leds.start()  # its first step comes with the camera's first strobe
+        camera.arm(discard_stored=order.discard_stored)
+    else:
+        camera.arm(discard_stored=order.discard_stored)
+        if not order.is_open_ended:
+            camera.trigger()
         leds.start()
     _watch(leds, camera, order, found, report, stop)
     recording = None
-    if not found.faults and order.pre_trigger_frames:
+    if not found.faults and order.is_open_ended:
         recording = _wait_stored(camera, order, report)
     counted = leds.status().counters
     leds.stop()
@@ -206,7 +259,7 @@ def _record(
 
 def _wait_stored(camera: Camera, order: CaptureOrder, report: Progress) -> Recording:
     rest_s = order.camera_settings.post_trigger_frames / order.sequence.frame_rate_hz
-    timeout_s = GRACE_S + (rest_s if order.pre_trigger_frames else 0.0)
+    timeout_s = GRACE_S + (rest_s if order.is_open_ended else 0.0)
     return camera.wait_recorded(timeout_s, lambda done, total: report("storing", done, total))
 
 
@@ -219,8 +272,8 @@ def _watch(
     stop: threading.Event,
 ) -> None:
     """Follow the LEDs until their steps are done, or the trigger was due; note what goes wrong."""
-    pre = order.pre_trigger_frames
-    length_s = (pre or order.frame_count) / order.sequence.frame_rate_hz
+    pre, open_ended = order.pre_trigger_frames, order.is_open_ended
+    length_s = (pre if open_ended else order.frame_count) / order.sequence.frame_rate_hz
     deadline = time.monotonic() + length_s + GRACE_S
     while True:
         status = leds.status()
@@ -228,7 +281,7 @@ def _watch(
         report("recording", min(executed, order.frame_count), order.frame_count)
         for fault in status.faults:
             found.fault("leds", f"{leds.address}: the LED controller reports {fault}")
-        ended = status.state != "running" or (pre and executed >= pre)
+        ended = status.state != "running" or (open_ended and executed >= pre)
         if found.faults or stop.is_set() or ended or time.monotonic() > deadline:
             break
         time.sleep(_POLL_S)
@@ -240,7 +293,7 @@ def _watch(
         found.fault("interrupted", "the recording was stopped by hand before its end")
     elif found.faults:
         return
-    elif pre and status.state == "running" and executed >= pre:
+    elif open_ended and status.state == "running" and executed >= pre:
         camera.trigger()
     elif status.state == "running":
         text = f"{executed} of {order.frame_count} steps were done within {length_s:.1f} s"
@@ -254,7 +307,7 @@ def _compare_counts(order: CaptureOrder, found: _Findings) -> None:
     counts = found.counts
     if counts.steps_missed:
         found.fault("counts", f"the LED controller missed {counts.steps_missed} steps")
-    if order.pre_trigger_frames:
+    if order.is_open_ended:
         # the LEDs ran on after the camera had all it was to record
         if not order.frame_count <= counts.frames_recorded <= counts.steps_executed:
             text = (

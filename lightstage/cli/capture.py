@@ -63,6 +63,11 @@ if TYPE_CHECKING:
     help="Let a recording go that the camera still holds from before.",
 )
 @click.option("--acknowledge", metavar="NAME", help="Who answers for the flicker; asked otherwise.")
+@click.option(
+    "--fetch",
+    is_flag=True,
+    help="Record nothing: fetch what the camera still holds of a take that broke off.",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, record nothing.")
 @quiet_option
 @json_option
@@ -82,6 +87,7 @@ def command(
     light_check: bool,
     discard_stored: bool,
     acknowledge: str | None,
+    fetch: bool,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -126,9 +132,12 @@ def command(
         note=note,
         simulated=stage.is_simulated,
     )
-    order = replace(order, safety=_safety(opened, order, stage, acknowledge, dry_run))
     names = [name.strip() for name in takes.split(",") if name.strip()]
     silent = quiet or as_json
+    if fetch:
+        _report(opened, _fetch(opened, names, stage, order, silent), order, quiet, as_json)
+        return
+    order = replace(order, safety=_safety(opened, order, stage, acknowledge, dry_run))
     records: dict[str, CaptureRecord] = {}
     with _devices(stage, opened.dome, order, faults) as (leds, camera):
         order = _preflight(opened, leds, camera, order, light_check, silent)
@@ -291,6 +300,32 @@ def _record(
             stop=stop,
             progress=lambda what, done, total: progress(done, total),
         )
+
+
+def _fetch(
+    session: Session, names: list[str], stage: Stage, order: CaptureOrder, silent: bool
+) -> dict[str, CaptureRecord]:
+    """Fetch the recording that the camera holds into the one take that is named."""
+    from contextlib import closing
+
+    from lightstage.capture.run import fetch_take
+    from lightstage.devices.phantom import PhantomCamera
+    from lightstage.errors import InputError
+
+    if len(names) != 1:
+        raise InputError("--fetch takes one take: the camera holds one recording.")
+    if stage.camera.startswith("simulated:"):
+        raise InputError(
+            "--fetch needs a camera that is still there; the simulated one goes with its command. "
+            "Keep one with 'lightstage simulate-hardware' and name its stage file."
+        )
+    take = session.take(names[0])
+    with (
+        closing(PhantomCamera(stage.camera)) as camera,
+        progress_bar(f"fetching {take.name}", "frames", quiet=silent) as progress,
+    ):
+        record = fetch_take(take, camera, order, lambda what, done, total: progress(done, total))
+    return {take.name: record}
 
 
 @contextmanager

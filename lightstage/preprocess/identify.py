@@ -105,8 +105,10 @@ def identify(
         pictures, place, known, residue, sequence, directions
     )
     step_index = place + offset
-    known = known & _agrees_with_tracking(pictures, step_index, known, sequence)
-    contradicting = 1.0 - known.mean()
+    inside = step_index >= 0  # a camera that ran early has frames from before the sequence
+    known = known & inside
+    known = known & _agrees_with_tracking(pictures, np.maximum(step_index, 0), known, sequence)
+    contradicting = 1.0 - known[inside].mean() if inside.any() else 1.0
     if contradicting > _MOST_CONTRADICTING:
         raise SequenceError(
             f"the take does not fit the sequence: {contradicting:.0%} of its frames contradict it "
@@ -114,7 +116,8 @@ def identify(
             f"frame_rate_hz in sequence.json."
         )
     shown = set(step_index[known].tolist())
-    dropped = [s for s in range(int(step_index[0]), int(step_index[-1]) + 1) if s not in shown]
+    first = max(int(step_index[0]), 0)
+    dropped = [step for step in range(first, int(step_index[-1]) + 1) if step not in shown]
     return Identification(
         step_index=step_index,
         known=known,

@@ -31,8 +31,12 @@ class TestStage:
 
 
 @contextmanager
-def stage(faults: StageFaults | None = None, timeout_s: float = 1.0) -> Iterator[TestStage]:
-    hardware = SimulatedHardware(dome=DOME, width=WIDTH, height=HEIGHT, faults=faults)
+def stage(
+    faults: StageFaults | None = None, timeout_s: float = 1.0, master: str = "controller"
+) -> Iterator[TestStage]:
+    hardware = SimulatedHardware(
+        dome=DOME, width=WIDTH, height=HEIGHT, faults=faults, master=master
+    )
     with (
         hardware,
         closing(SerialLedController(hardware.leds_address, timeout_s=timeout_s)) as leds,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from lightstage import ReflectanceFields
-from lightstage.capture.preflight import preflight
+from lightstage.capture.preflight import check_lights, preflight
 from lightstage.capture.record import CaptureRecord
-from lightstage.capture.run import capture_take
+from lightstage.capture.run import capture_take, fetch_take
 from lightstage.capture.verify import verify_take
 from lightstage.cine import CineFile
+from lightstage.errors import SessionError
 from lightstage.preprocess.jobs import preprocess_take
 from lightstage.preprocess.settings import PreprocessSettings
 from lightstage.simulation.stage_hardware import StageFaults
@@ -73,6 +76,19 @@ def test_pre_trigger_frames_are_kept(tmp_path):
         assert cine.first_frame_number <= -30
 
 
+def test_the_camera_can_beat_time_instead(tmp_path):
+    take = new_take(tmp_path)
+    with stage(master="camera") as parts:
+        asked = order(master="camera")
+        findings = check_lights(parts.leds, parts.camera, asked, DOME)
+        assert [f.severity for f in findings if f.check == "lights"] == ["good"]
+        record = capture_take(take, parts.leds, parts.camera, replace(asked, discard_stored=True))
+    assert record.good, record.faults
+    assert record.counts.frames_recorded >= FRAMES
+    assert record.counts.edges_seen >= record.counts.frames_recorded
+    assert verify_take(take) == []
+
+
 def test_stopping_by_hand_leaves_the_lights_dark_and_the_take_not_good(tmp_path):
     take = new_take(tmp_path)
     stop = threading.Event()
@@ -93,3 +109,20 @@ def test_preflight_refuses_what_does_not_fit(tmp_path):
         odd = preflight(parts.leds, parts.camera, order(width=131), tmp_path)
     assert {finding.check for finding in large.refusals} == {"disk", "camera memory"}
     assert {finding.check for finding in odd.refusals} == {"resolution"}
+
+
+def test_a_recording_that_did_not_come_over_is_fetched_later(tmp_path):
+    take = new_take(tmp_path)
+    broken = {"data_fault": "short", "data_fault_at_byte": 5_000, "data_fault_times": 9}
+    with stage(StageFaults.parse({"camera": broken}, "test")) as parts:
+        first = capture_take(take, parts.leds, parts.camera, order())
+        assert not first.good
+        assert not take.cine_path.exists()
+        tries = 0
+        while not (second := fetch_take(take, parts.camera, order())).good and tries < 4:
+            tries += 1
+    assert second.good, second.faults
+    assert second.counts.steps_executed == FRAMES
+    assert verify_take(take) == []
+    with pytest.raises(SessionError, match="already"):
+        fetch_take(take, parts.camera, order())

@@ -45,6 +45,17 @@ def test_a_take_that_starts_in_mid_cycle_is_placed_by_its_pictures(first_step, s
         assert any("no time stamps" in warning for warning in found.warnings)
 
 
+def test_frames_from_before_the_sequence_are_told_apart():
+    ball = small_ball(150)
+    pictures = coarse_pictures(ball)
+    early = np.concatenate([np.zeros((5, *pictures.shape[1:]), np.float32), pictures])
+    stamps = np.concatenate([ball.time_ns[0] - np.arange(5, 0, -1) * 1_000_000, ball.time_ns])
+    found = identify(early, stamps, SEQUENCE, DOME.directions)
+    assert found.step_index.tolist() == [*range(-5, 0), *ball.steps.tolist()]
+    assert (~found.known).nonzero()[0].tolist() == [0, 1, 2, 3, 4]
+    assert len(found.dropped) == 0
+
+
 def test_dropped_frames_are_listed_and_the_rest_keep_their_place():
     drop = (20, 21, 22, 47, 130)
     ball = small_ball(180, drop=drop)
