@@ -69,11 +69,11 @@ def check_recording(take: Take, path: Path, *, from_start: bool) -> list[Fault]:
             found = identify(coarse_pictures(source), None, sequence, take.dome.directions)
         except SequenceError as reason:
             return [*faults, Fault(code="pictures", text=str(reason))]
-        unlike = np.flatnonzero(~found.known)
+        unlike = np.flatnonzero(~found.known & (found.step_index >= 0))
         if len(unlike):
             text = f"frames {_some(unlike.tolist())} do not show what the sequence says"
             faults.append(Fault(code="pictures", text=text))
-        if from_start and int(found.step_index[0]) != 0:
+        if from_start and int(found.step_index[0]) > 0:
             text = (
                 f"the recording begins with step {int(found.step_index[0])} of the sequence, not "
                 f"with its first: a trigger came early or late"
