@@ -108,7 +108,7 @@ def command(
     if faults is not None and not simulated:
         raise InputError("--faults are for the simulated stage; add --simulated.")
     stage = (
-        Stage(name="simulated stage", leds="simulated:", camera="simulated:", width=512, height=384)
+        Stage(name="simulated stage", leds="simulated:", camera="simulated:", width=256, height=192)
         if stage_path is None
         else Stage.load_toml(stage_path)
     )
