@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -168,7 +168,17 @@ def fetch_take(
     if take.cine_path.exists():
         raise SessionError(f"{take.path}: has its recording already; name another take.")
     before = take.path / CAPTURE_FILE
-    counts = CaptureRecord.load(before).counts if before.exists() else Counts()
+    counts = Counts(frames_wanted=order.frame_count)
+    if before.exists():
+        known = CaptureRecord.load(before)
+        counts = known.counts
+        order = replace(
+            order,
+            performer=known.performer,
+            note=known.note,
+            preflight=known.preflight,
+            safety=known.safety,
+        )
     with _account(take, order) as found:
         found.counts = counts
         try:
@@ -196,6 +206,9 @@ def _account(take: Take, order: CaptureOrder) -> Iterator[_Findings]:
         yield found
     except LightstageError as reason:
         found.fault("download", str(reason))
+    except BaseException as reason:  # Ctrl-C above all: an account that stops short is not good
+        found.fault("interrupted", f"ended in the middle of the take: {type(reason).__name__}")
+        raise
     finally:
         found.account = CaptureRecord(
             good=not found.faults,

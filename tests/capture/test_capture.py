@@ -101,6 +101,24 @@ def test_stopping_by_hand_leaves_the_lights_dark_and_the_take_not_good(tmp_path)
     assert state != "running"
 
 
+def test_a_program_that_ends_in_the_middle_leaves_no_good_take(tmp_path):
+    take = new_take(tmp_path)
+
+    def end(what, done, total):
+        if what == "downloading" and done == 20:
+            raise KeyboardInterrupt
+
+    with stage() as parts:
+        with pytest.raises(KeyboardInterrupt):
+            capture_take(take, parts.leds, parts.camera, order(), progress=end)
+        state = parts.hardware.leds.state
+    record = CaptureRecord.load(take.path / "capture.json")
+    assert not record.good
+    assert [fault.code for fault in record.faults] == ["interrupted"]
+    assert not take.cine_path.exists()
+    assert state != "running"
+
+
 def test_preflight_refuses_what_does_not_fit(tmp_path):
     with stage() as parts:
         fine = preflight(parts.leds, parts.camera, order(), tmp_path)
