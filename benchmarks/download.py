@@ -10,11 +10,11 @@ is shared.
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import os
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from multiprocessing.connection import Connection
@@ -155,4 +155,6 @@ def main(frames: int = 500) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    parser = argparse.ArgumentParser(description="Time the download of a full-size take.")
+    parser.add_argument("frames", type=int, nargs="?", default=300, help="frames in the take")
+    main(parser.parse_args().frames)
