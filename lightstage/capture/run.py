@@ -26,7 +26,7 @@ from lightstage.capture.record import (
 from lightstage.capture.verify import check_recording, frames_checksum
 from lightstage.cine import CineWriter
 from lightstage.devices.interfaces import Camera, CameraSettings, LedController, Recording
-from lightstage.devices.led_program import LedProgram
+from lightstage.devices.led_program import LedProgram, LedStep
 from lightstage.errors import DeviceError, LightstageError, SessionError
 from lightstage.sequence import CaptureSequence
 from lightstage.session import Take
@@ -41,7 +41,11 @@ _MOST_DRIFT_PPM = 80.0
 #: What an LED controller reports in a take without faults.
 _EXPECTED_EVENTS = frozenset({"armed", "started", "done", "stopped"})
 #: Faults with which what was recorded can still be preprocessed.
-_USABLE_WITH: frozenset[FaultCode] = frozenset({"counts", "time-stamps", "pictures"})
+_USABLE_WITH: frozenset[FaultCode] = frozenset(
+    {"interrupted", "camera", "counts", "time-stamps", "pictures"}
+)
+#: Faults after which a camera still waits for the rest of its frames, and may be given dark ones.
+_FILLED_AFTER: frozenset[FaultCode] = frozenset({"interrupted", "camera"})
 
 
 @dataclass(frozen=True)
@@ -262,11 +266,57 @@ def _record(
         triggers_sent=counted.triggers_out,
         edges_seen=counted.edges_in,
     )
-    if found.faults:
+    if recording is None and not found.faults:
+        try:
+            recording = _wait_stored(camera, order, report)
+        except DeviceError as reason:
+            found.fault("camera", str(reason))
+    if recording is None:
+        recording = _fill_up(leds, camera, order, found, report)
+    if recording is not None:
+        found.count(frames_recorded=recording.frame_count)
+        _compare_counts(order, found)
+    return recording
+
+
+def _fill_up(
+    leds: LedController,
+    camera: Camera,
+    order: CaptureOrder,
+    found: _Findings,
+    report: Progress,
+) -> Recording | None:
+    """Give a camera that still waits for frames dark ones, so that it keeps what it has.
+
+    A triggered camera stores its recording only once it has all frames. Where the take was stopped
+    by hand or edges were lost, the controller beats on with all lights dark. Not where a device is
+    at fault.
+    """
+    codes = {fault.code for fault in found.faults}
+    if order.master != "controller" or order.pre_trigger_frames or not codes <= _FILLED_AFTER:
         return None
-    recording = recording or _wait_stored(camera, order, report)
-    found.count(frames_recorded=recording.frame_count)
-    _compare_counts(order, found)
+    dark = LedProgram(
+        channels=order.program.channels,
+        patterns=((),),
+        steps=(LedStep(pattern=0, start_ns=0, width_ns=0),),
+        step_limit=order.frame_count,
+        period_ns=order.program.period_ns,
+        exposure_delay_ns=order.program.exposure_delay_ns,
+    )
+    try:
+        leds.upload(dark)
+        leds.arm()
+        leds.start()
+        length_s = order.frame_count / order.sequence.frame_rate_hz
+        recording = camera.wait_recorded(
+            length_s + GRACE_S, lambda done, total: report("filling up", done, total)
+        )
+    except DeviceError as reason:
+        found.warnings.append(f"what the camera has could not be kept: {reason}")
+        return None
+    finally:
+        leds.stop()
+    found.warnings.append("the end of the recording was filled with dark frames, to keep the rest")
     return recording
 
 

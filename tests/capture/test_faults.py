@@ -16,8 +16,9 @@ import pytest
 from lightstage.capture.preflight import check_lights, preflight
 from lightstage.capture.record import CaptureRecord
 from lightstage.capture.run import capture_take
+from lightstage.cine import CineFile
 from lightstage.simulation.stage_hardware import StageFaults
-from tests.capture.stage import DOME, SEQUENCE, new_take, order, stage
+from tests.capture.stage import DOME, FRAMES, SEQUENCE, new_take, order, stage
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "capture.md"
 #: The longest that any of them may take: the grace period, retries, and rendering of 100 frames.
@@ -95,6 +96,9 @@ def test_a_fault_is_named_and_the_take_is_not_good(tmp_path, what, faults, code,
     text = " ".join(fault.text for fault in record.faults)
     assert any(re.fullmatch(code, fault.code) for fault in record.faults), record.faults
     assert words in text
+    if "edge is lost" in what or "misses an edge" in what:
+        with CineFile(take.cine_path) as cine:
+            assert len(cine) == FRAMES  # the others are kept, and one dark frame
     assert seconds < LONGEST_S
     assert state != "running"
     _to_docs(what, "not good", record.faults[0].text)
