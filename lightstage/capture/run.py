@@ -36,6 +36,8 @@ Progress = Callable[[str, int, int], None]
 #: Longer than the take itself by this, and waiting for the camera has failed.
 GRACE_S = 5.0
 _POLL_S = 0.05
+#: Between trigger and first edge: what the trigger's filter holds back must not cost a frame.
+_TRIGGER_SETTLES_S = 0.01
 #: Free-running clocks differ by 50 to 100 ppm; more is worth knowing.
 _MOST_DRIFT_PPM = 80.0
 #: What an LED controller reports in a take without faults.
@@ -253,6 +255,7 @@ def _record(
         camera.arm(discard_stored=order.discard_stored)
         if not order.is_open_ended:
             camera.trigger()
+            time.sleep(_TRIGGER_SETTLES_S)
         leds.start()
     _watch(leds, camera, order, found, report, stop)
     recording = None
