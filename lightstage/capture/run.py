@@ -441,7 +441,7 @@ def _fetch(
         text = f"{done} of {recording.frame_count} frames came over; the camera still has them"
         found.fault("download", text)
     found.record["checksum_xxh3_128"] = digest.hexdigest()
-    _check_from_disk(take, unverified, digest.hexdigest(), found, report)
+    _check_from_disk(take, unverified, digest.hexdigest(), order, found, report)
     # frames that are whole are worth preprocessing, which marks each gap; others are kept aside
     whole = {fault.code for fault in found.faults} <= _USABLE_WITH
     unverified.replace(take.cine_path if whole else take.path / "take.faulty.cine")
@@ -472,12 +472,18 @@ def _stamps(
 
 
 def _check_from_disk(
-    take: Take, path: Path, expected: str, found: _Findings, report: Progress
+    take: Take,
+    path: Path,
+    expected: str,
+    order: CaptureOrder,
+    found: _Findings,
+    report: Progress,
 ) -> None:
     on_disk = frames_checksum(path, lambda done, total: report("verifying", done, total))
     if on_disk != expected:
         found.fault("checksum", f"{path.name}: the frames on disk are not those that came over")
-    for fault in check_recording(take, path, from_start=True):
+    early = order.master == "camera"
+    for fault in check_recording(take, path, from_start=True, may_begin_early=early):
         found.fault(fault.code, fault.text)
 
 

@@ -30,13 +30,17 @@ def frames_checksum(path: Path, progress: Progress | None = None) -> str:
     return str(digest.hexdigest())
 
 
-def check_recording(take: Take, path: Path, *, from_start: bool) -> list[Fault]:
+def check_recording(
+    take: Take, path: Path, *, from_start: bool, may_begin_early: bool = False
+) -> list[Fault]:
     """Return what is wrong with a recording by its time stamps and by what its frames show.
 
     Args:
         take: gives the sequence and the dome.
         path: the recording.
         from_start: whether it must begin with the sequence's first frame.
+        may_begin_early: whether frames from before the sequence may precede it, as where the
+            camera beats time.
     """
     faults: list[Fault] = []
     sequence = take.sequence
@@ -73,10 +77,11 @@ def check_recording(take: Take, path: Path, *, from_start: bool) -> list[Fault]:
         if len(unlike):
             text = f"frames {_some(unlike.tolist())} do not show what the sequence says"
             faults.append(Fault(code="pictures", text=text))
-        if from_start and int(found.step_index[0]) > 0:
+        first = int(found.step_index[0])
+        if from_start and (first > 0 or (first < 0 and not may_begin_early)):
             text = (
-                f"the recording begins with step {int(found.step_index[0])} of the sequence, not "
-                f"with its first: a trigger came early or late"
+                f"the recording begins with step {first} of the sequence, not with its first: "
+                f"{'frames came too early' if first < 0 else 'frames were lost at its start'}"
             )
             faults.append(Fault(code="pictures", text=text))
     return faults
@@ -111,7 +116,10 @@ def verify_take(take: Take, progress: Progress | None = None) -> list[str]:
         problems += [
             f"{take.cine_path}: {fault.text}"
             for fault in check_recording(
-                take, take.cine_path, from_start=record is not None and record.good
+                take,
+                take.cine_path,
+                from_start=record is not None and record.good,
+                may_begin_early=record is not None and record.camera.get("sync") == "internal",
             )
         ]
     except (CineError, InputError, SequenceError) as reason:
