@@ -270,6 +270,21 @@ class Session:
         return Take(path)
 
 
+def chosen_takes(path: Path, names: tuple[str, ...] = ()) -> list[Take]:
+    """Return the take at ``path``, or those of the session there: the named ones, or all.
+
+    Raises:
+        SessionError: it is neither, a name is unknown, or the session has no takes.
+    """
+    if Take.is_at(path):
+        return [Take.open(path)]
+    session = Session.open(path)
+    takes = [session.take(name) for name in names] if names else session.takes
+    if not takes:
+        raise SessionError(f"{path}: this session has no takes yet.")
+    return takes
+
+
 def check_fit(dome: Dome, sequence: CaptureSequence, where: str) -> None:
     """Raise SessionError unless the sequence drives exactly the dome's lights."""
     if len(dome) != sequence.lights:

@@ -280,10 +280,9 @@ def _one_cycle(
             f"{camera.address}: recorded {recording.frame_count} frames in the light check, "
             f"{count} were triggered."
         )
-    dtype = np.dtype(np.uint8 if layout.bit_depth == 8 else "<u2")
     pictures, sharp = [], []
     for done, raw in enumerate(camera.frames(recording.first_frame_number, count), 1):
-        frame = np.frombuffer(raw, dtype=dtype).reshape(layout.height, layout.width)
+        frame = layout.pixels(raw)
         pictures.append(coarse_picture(frame, layout.black_level, layout.white_level))
         sharp.append(_sharpness(frame, layout.black_level))
         if progress:

@@ -423,10 +423,9 @@ def _fetch(
         first_frame_number=recording.first_frame_number,
         trigger_time_ns=recording.trigger_time_ns,
     ) as writer:
-        dtype = np.dtype(np.uint8 if layout.bit_depth == 8 else "<u2")
         try:
             for raw in camera.frames(recording.first_frame_number, recording.frame_count):
-                pixels = np.frombuffer(raw, dtype=dtype).reshape(layout.height, layout.width)
+                pixels = layout.pixels(raw)
                 writer.write(pixels, int(time_ns[done]), int(exposure_ns[done]))
                 digest.update(pixels.data)
                 done += 1

@@ -70,18 +70,12 @@ def command(
 
     Example: [bold]lightstage preprocess my_session --rate 25[/bold]
     """
-    from lightstage.errors import InputError, SessionError
+    from lightstage.errors import InputError
     from lightstage.preprocess.jobs import preprocess_take
     from lightstage.preprocess.settings import PreprocessSettings
-    from lightstage.session import Session, Take
+    from lightstage.session import chosen_takes
 
-    if Take.is_at(session):
-        takes = [Take.open(session)]
-    else:
-        opened = Session.open(session)
-        takes = [opened.take(name) for name in names] if names else opened.takes
-    if not takes:
-        raise SessionError(f"{session}: this session has no takes yet.")
+    takes = chosen_takes(session, names)
     try:
         rate_hz = None if rate == "all" else float(rate)
     except ValueError:

@@ -22,16 +22,10 @@ def command(session: Path, names: tuple[str, ...], quiet: bool, as_json: bool) -
     Example: [bold]lightstage verify my_session[/bold]
     """
     from lightstage.capture.verify import verify_take
-    from lightstage.errors import DamagedDataError, SessionError
-    from lightstage.session import Session, Take
+    from lightstage.errors import DamagedDataError
+    from lightstage.session import chosen_takes
 
-    if Take.is_at(session):
-        takes = [Take.open(session)]
-    else:
-        opened = Session.open(session)
-        takes = [opened.take(name) for name in names] if names else opened.takes
-    if not takes:
-        raise SessionError(f"{session}: this session has no takes yet.")
+    takes = chosen_takes(session, names)
     problems: dict[str, list[str]] = {}
     for take in takes:
         with progress_bar(f"verifying {take.name}", "frames", quiet=quiet or as_json) as progress:

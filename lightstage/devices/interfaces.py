@@ -140,6 +140,13 @@ class FrameFormat:
     black_level: int
     white_level: int
 
+    def pixels(self, raw: bytes | memoryview) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Return one raw frame as stored values ``(height, width)``, without copying."""
+        size = (self.height, self.width)
+        if self.bit_depth == 8:
+            return np.frombuffer(raw, dtype=np.uint8).reshape(size)
+        return np.frombuffer(raw, dtype=np.dtype("<u2")).reshape(size)
+
 
 @dataclass(frozen=True)
 class Recording:
