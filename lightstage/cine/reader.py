@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, SupportsIndex
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lightstage.cine import clock
 from lightstage.cine.header import EXPOSURE_BLOCK, TIME_BLOCK, CineHeader, read_header
@@ -19,6 +19,9 @@ from lightstage.cine.inspection import inspect
 from lightstage.cine.offset_table import EMPTY_ANNOTATION, OffsetTable
 from lightstage.cine.pixel_format import ColourFilter
 from lightstage.cine.source import CineBytes, damaged
+
+#: Rows further apart than this many bytes are read apart: a read costs about as much.
+_WORTH_SKIPPING = 1 << 14
 
 
 class CineFile:
@@ -70,6 +73,49 @@ class CineFile:
             offset + annotation, pixel_format.frame_bytes, f"image {operator.index(index)}"
         )
         return pixel_format.decode(stored)
+
+    def read_rows(self, index: SupportsIndex, rows: ArrayLike) -> NDArray[Any]:
+        """Return rows of frame ``index``, equal to ``self[index][rows]``; own memory.
+
+        Where rows are whole bytes of one colour a pixel, only these rows are read from the disk,
+        neighbours at once; of packed files and of those in colour the whole frame is read.
+
+        Args:
+            index: the frame; negative from the end.
+            rows: ``(n,)`` row numbers, 0 = the top row, in any order; negative from the bottom.
+
+        Raises:
+            IndexError: there is no such frame or row.
+            CineError: the frame's place in the file is damaged.
+        """
+        wanted = np.asarray(rows)
+        if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+            raise TypeError(f"rows must be a list of row numbers, not {rows!r}.")
+        pixel_format = self._header.pixel_format
+        if pixel_format.packing or pixel_format.rgb:
+            return np.asarray(self[index][wanted.astype(np.intp)])
+        height = self.height
+        if wanted.size and not (-height <= wanted.min() and wanted.max() < height):
+            raise IndexError(f"row {wanted.min()} or {wanted.max()} of {height} rows.")
+        offset, annotation = self._locate(index)
+        # whole-byte images are Windows bitmaps: the bottom row is stored first
+        stored = height - 1 - wanted.astype(np.int64) % height
+        needed = np.unique(stored)
+        row_bytes = self.width * pixel_format.bytes_per_value
+        apart = np.flatnonzero(np.diff(needed) * row_bytes > _WORTH_SKIPPING + row_bytes) + 1
+        pixels = np.empty((len(wanted), self.width), dtype=self.dtype)
+        if not len(wanted):
+            return pixels
+        for run in np.split(needed, apart):
+            first, count = int(run[0]), int(run[-1] - run[0]) + 1
+            start = offset + annotation + first * row_bytes
+            data = self._source.read(start, count * row_bytes, f"image {operator.index(index)}")
+            block = data.view(self.dtype.newbyteorder("<")).reshape(count, self.width)
+            if not len(apart):
+                return np.take(block, stored - first, axis=0).astype(self.dtype, copy=False)
+            here = (stored >= run[0]) & (stored <= run[-1])
+            pixels[here] = block[stored[here] - first]
+        return pixels
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield every frame in order."""

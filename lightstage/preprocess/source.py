@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
+import xxhash
+from numpy.typing import ArrayLike, NDArray
 
 from lightstage.cine import CineFile
+from lightstage.errors import InputError, SessionError
+from lightstage.session import Take
+
+#: Which of a take's recordings to read where it has both: the .cine or the store of frames.
+Preference = Literal["cine", "store"]
+#: Frames whose pixels go into an identity, spread over the recording.
+_IDENTITY_FRAMES = 5
 
 
 class FrameSource(Protocol):
-    """A take's frames as the sensor stored them, whatever holds them."""
+    """A take's frames as the sensor stored them, whatever holds them.
+
+    A source is a context manager, and may be opened anew by its ``path`` in another process
+    (:func:`open_path`).
+    """
+
+    @property
+    def path(self) -> Path:
+        """The recording: a file or a folder."""
 
     @property
     def width(self) -> int:
@@ -49,11 +67,36 @@ class FrameSource(Protocol):
     def __getitem__(self, index: int) -> NDArray[np.generic]:
         """Return the stored frame ``(height, width)``, top row first."""
 
+    def read_rows(self, index: int, rows: ArrayLike) -> NDArray[np.generic]:
+        """Return stored rows ``(len(rows), width)`` of a frame, equal to ``self[index][rows]``."""
+
+    def read_window(self, index: int, top: int, bottom: int) -> NDArray[np.generic]:
+        """Return the stored rows ``top`` to ``bottom - 1``: ``(bottom - top, width)``."""
+
+    def identity(self) -> str:
+        """Return a short hash of what the recording is; the same wherever it is copied to."""
+
+    def __enter__(self) -> Self:
+        """Return the source itself."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        reason: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the recording."""
+
 
 class CineSource:
-    """A .cine file as a frame source."""
+    """A .cine file as a frame source.
 
-    def __init__(self, path: Path) -> None:
+    Raises:
+        InputError: there is no such file.
+        CineError: the file is damaged.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self._cine = CineFile(path)
 
     def __enter__(self) -> Self:
@@ -68,6 +111,11 @@ class CineSource:
     ) -> None:
         """Close the file."""
         self._cine.close()
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._cine.path
 
     @property
     def width(self) -> int:
@@ -111,3 +159,80 @@ class CineSource:
     def __getitem__(self, index: int) -> NDArray[np.generic]:
         """Return the stored frame, top row first."""
         return self._cine[index]
+
+    def read_rows(self, index: int, rows: ArrayLike) -> NDArray[np.generic]:
+        """Return stored rows of a frame; only they are read where the file is not packed."""
+        return self._cine.read_rows(index, rows)
+
+    def read_window(self, index: int, top: int, bottom: int) -> NDArray[np.generic]:
+        """Return the stored rows ``top`` to ``bottom - 1`` of a frame."""
+        if not 0 <= top <= bottom <= self.height:
+            raise IndexError(f"rows {top} to {bottom} of {self.height} rows.")
+        return self._cine.read_rows(index, np.arange(top, bottom))
+
+    def identity(self) -> str:
+        """Return a hash of the file's size, frames, time stamps and some pixels."""
+        return identity_of(self, self._cine.size_bytes)
+
+
+def identity_of(source: FrameSource, size_bytes: int) -> str:
+    """Return a short hash of a recording: its size, form, time stamps and some of its pixels.
+
+    Neither names nor dates of files are in it, so that it survives a copy.
+    """
+    digest = xxhash.xxh3_64()
+    digest.update(
+        f"{size_bytes} {len(source)} {source.width} {source.height} {source.cfa}".encode()
+    )
+    if source.time_ns is not None:
+        digest.update(source.time_ns.tobytes())
+    for index in np.unique(np.linspace(0, len(source) - 1, _IDENTITY_FRAMES).astype(int)):
+        digest.update(np.ascontiguousarray(source[int(index)]).data)
+    return digest.hexdigest()
+
+
+def open_path(path: str | os.PathLike[str]) -> FrameSource:
+    """Open a recording: a ``.cine`` file or a ``frames.zarr`` folder.
+
+    Raises:
+        InputError: there is nothing at ``path``, or it is another kind of folder.
+        CineError: the .cine file is damaged.
+        FieldsError: the store is damaged, unfinished or of a newer version.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not (path / "zarr.json").is_file():
+            raise InputError(f"{path}: is a folder, but not a store of frames (frames.zarr).")
+        raise InputError(f"{path}: stores of frames cannot be read yet.")
+    return CineSource(path)
+
+
+def open_source(take: Take, prefer: Preference = "cine") -> FrameSource:
+    """Open a take's frames wherever they are: ``take.cine``, or ``frames.zarr``.
+
+    Args:
+        take: the take.
+        prefer: which to read where both are there.
+
+    Raises:
+        SessionError: the take has no recording that may be read.
+        CineError: the recording is damaged.
+    """
+    return open_path(recording_path(take, prefer))
+
+
+def recording_path(take: Take, prefer: Preference = "cine") -> Path:
+    """Return the path of the recording that :func:`open_source` opens.
+
+    Raises:
+        SessionError: the take has no recording that may be read.
+    """
+    found: Sequence[Path] = [path for path in (take.cine_path,) if path.exists()]
+    if not found:
+        if take.cine_path.is_symlink():
+            raise SessionError(
+                f"{take.cine_path}: refers to {take.cine_path.readlink()}, which is not there; "
+                f"mount its disk or bring the recording in again."
+            )
+        raise SessionError(f"{take.path}: this take has no recording (take.cine or frames.zarr).")
+    return found[-1 if prefer == "store" else 0]
