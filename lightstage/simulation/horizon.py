@@ -58,12 +58,18 @@ def vertex_normals(vertices: Array, faces: NDArray[np.int32]) -> Array:
     )
 
 
-def tangents(vertices: Array, normals: Array, towards: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Return two unit vectors ``(V, 3)`` in each vertex's tangent plane, right-handed with it."""
-    edge = vertices[towards] - vertices
+def tangents(places: Array, normals: Array, towards: Array) -> tuple[Array, Array]:
+    """Return two unit vectors ``(n, 3)`` in the tangent planes at ``places``, right-handed with them.
+
+    The first lies in the direction of the places ``towards`` (n, 3).
+    """
+    edge = towards - places
     edge = edge - (edge * normals).sum(axis=1, keepdims=True) * normals
     first = edge / np.maximum(np.sqrt((edge**2).sum(axis=1, keepdims=True)), 1e-12)
-    return first.astype(np.float32), np.cross(normals, first).astype(np.float32)
+    first = np.asarray(first, np.float32)
+    n, f = normals.T, first.T
+    second = np.stack([n[k - 2] * f[k - 1] - n[k - 1] * f[k - 2] for k in range(3)], axis=1)
+    return first, np.asarray(second, np.float32)
 
 
 def sector(first: Array, second: Array) -> Array:
@@ -90,7 +96,7 @@ def find_horizons(neutral: Sculpt, vertices: NDArray[np.floating]) -> Horizons:
     towards = np.zeros(len(v), np.int64)
     for k in range(3):
         towards[faces[:, k]] = faces[:, (k + 1) % 3]
-    first, second = tangents(v, normals, towards)
+    first, second = tangents(v, normals, v[towards])
     reach = np.zeros(len(v), np.float32)
     for k in range(3):
         gap = np.linalg.norm(v[faces[:, k]] - v[faces[:, (k + 1) % 3]], axis=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,20 @@ class PerformerModel:
     roughness: Array
     specular: Array
     horizons: Horizons
+
+    @cached_property
+    def colour_planes(self) -> Array:
+        """The texture's colours one below the other, ``(3 (size + 2), size)``.
+
+        Each has its first and last row twice, so that looking between rows never mixes colours.
+        """
+        planes = np.pad(self.texture.transpose(2, 0, 1), ((0, 0), (1, 1), (0, 0)), mode="edge")
+        return np.ascontiguousarray(planes.reshape(-1, self.texture.shape[1]))
+
+    @property
+    def colour_rows(self) -> Array:
+        """The row of ``colour_planes`` where each colour begins, ``(3,)``."""
+        return (self.texture.shape[0] + 2) * np.arange(3, dtype=np.float32) + 1
 
 
 @lru_cache(maxsize=8)

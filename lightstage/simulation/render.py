@@ -9,7 +9,7 @@ sub-pixels make a pixel.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +21,7 @@ from lightstage.dome import Dome
 from lightstage.simulation.camera import SimulatedCamera
 from lightstage.simulation.horizon import vertex_normals
 from lightstage.simulation.model import PerformerModel
-from lightstage.simulation.shading import shade, surface_of
+from lightstage.simulation.shading import Surface, shade, surface_of
 
 Array = NDArray[np.float32]
 
@@ -38,8 +38,8 @@ class Fragments:
     """What each covered sample of a picture shows.
 
     All samples lie in a window of the picture: ``left``, ``top``, ``width``, ``height`` in samples.
-    ``pixel`` (n,) flat index into (height, width) of the window; ``corners`` (n, 3) vertices;
-    ``weights`` (n, 3) barycentric, perspective-correct.
+    ``pixel`` (n,) flat index into (height, width) of the window; ``face`` (n,) the triangle;
+    ``corners`` (n, 3) its vertices; ``weights`` (n, 3) barycentric, perspective-correct.
     """
 
     left: int
@@ -47,6 +47,7 @@ class Fragments:
     width: int
     height: int
     pixel: NDArray[np.int64]
+    face: NDArray[np.int64]
     corners: NDArray[np.int32]
     weights: Array
 
@@ -73,15 +74,14 @@ def rasterise(
         supersampling: samples along each side of a pixel.
     """
     corners = vertices[faces]
-    edges = corners[:, 1:] - corners[:, :1]
-    outward = np.cross(edges[:, 0], edges[:, 1])
     towards = camera.position_m.astype(np.float32) - corners[:, 0]
-    front = np.flatnonzero((outward * towards).sum(axis=1) > 0)
+    front = np.flatnonzero((_outward(corners) * towards).sum(axis=1) > 0)
     count = len(front)
     left, top, width, height = _frame_around(vertices, camera, supersampling)
     if count == 0 or width <= 0 or height <= 0:
         nothing = np.zeros((0, 3), np.float32)
-        return Fragments(0, 0, 0, 0, np.zeros(0, np.int64), nothing.astype(np.int32), nothing)
+        none = np.zeros(0, np.int64)
+        return Fragments(0, 0, 0, 0, none, none, nothing.astype(np.int32), nothing)
     colours = np.empty((count, 3, 3), np.float32)
     colours[:] = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32)
     colours[:, :, 2] = ((np.arange(count) + 0.5) / count)[:, None]
@@ -105,7 +105,14 @@ def rasterise(
     samples = flat.take(pixel, axis=0)
     face = front.take((samples[:, 2] * np.float32(count)).astype(np.int32), mode="clip")
     samples[:, 2] = 1.0 - samples[:, 0] - samples[:, 1]
-    return Fragments(left, top, width, height, pixel, faces.take(face, axis=0), samples)
+    return Fragments(left, top, width, height, pixel, face, faces.take(face, axis=0), samples)
+
+
+def _outward(corners: Array) -> Array:
+    """Return normals ``(F, 3)``, of any length, of triangles ``(F, 3, 3)``."""
+    a, b = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
+    parts = [a[k - 2] * b[k - 1] - a[k - 1] * b[k - 2] for k in range(3)]
+    return np.stack(parts, axis=1)
 
 
 def _frame_around(
@@ -161,14 +168,20 @@ class Scene:
         return rasterise(self.vertices, self.model.faces, self.camera, SUPERSAMPLING)
 
     @cached_property
+    def members(self) -> NDArray[np.int64]:
+        """The vertices that some sub-pixel needs, in order."""
+        shown = np.zeros(len(self.model.faces), bool)
+        shown[self.fragments.face] = True
+        used = np.zeros(len(self.vertices), bool)
+        used[self.model.faces[shown].ravel()] = True
+        return np.flatnonzero(used)
+
+    @cached_property
     def _seen(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """The vertices that some sub-pixel needs, and each fragment's corners among them."""
-        used = np.zeros(len(self.vertices), bool)
-        used[self.fragments.corners.ravel()] = True
-        members = np.flatnonzero(used)
-        place = np.zeros(len(used), np.int32)
-        place[members] = np.arange(len(members))
-        return members, place.take(self.fragments.corners)
+        place = np.zeros(len(self.vertices), np.int32)
+        place[self.members] = np.arange(len(self.members))
+        return self.members, place.take(self.fragments.corners)
 
     @cached_property
     def sample_albedo(self) -> Array:
@@ -223,12 +236,31 @@ class Scene:
 
     def vertex_light(self, lights_m: NDArray[np.floating]) -> tuple[Array, Array]:
         """Return diffuse ``(3, n, lights)`` and specular ``(n, lights)`` at the seen vertices."""
-        members, _ = self._seen
-        surface = surface_of(
+        return shade(self._surface, lights_m, self.camera.position_m)
+
+    def vertex_sum(self, lights_m: NDArray[np.floating], gain: Array) -> Array:
+        """Return what lights of ``gain`` (lights, 3) together give to each vertex, ``(V, 6)``.
+
+        Diffuse red, green, blue, to be multiplied by the albedo, then specular red, green, blue; 0
+        at vertices that are not seen. Some lights at a time, so that all of it stays in the cache.
+        """
+        total = np.zeros((len(self.members), 6), np.float32)
+        for start in range(0, len(lights_m), 8):
+            chosen = slice(start, start + 8)
+            diffuse, specular = self.vertex_light(lights_m[chosen])
+            for k in range(3):
+                total[:, k] += diffuse[k] @ gain[chosen, k]
+            total[:, 3:] += specular @ gain[chosen]
+        light = np.zeros((len(self.vertices), 6), np.float32)
+        light[self.members] = np.float32(EXPOSURE) * total
+        return light
+
+    @cached_property
+    def _surface(self) -> Surface:
+        return surface_of(
             self.vertices, self.normals, self.model.horizons, self.model.roughness,
-            self.model.specular, members,
+            self.model.specular, self.members,
         )  # fmt: skip
-        return shade(surface, lights_m, self.camera.position_m)
 
     @cached_property
     def transport(self) -> tuple[Any, Any]:
@@ -286,7 +318,7 @@ def render_lights(
         Linear float32 in units of the sensor's white level, not clipped.
     """
     chosen = list(lights)
-    gain = _gains(dome, chosen, gains)
+    gain = light_gains(dome, chosen, gains)
     places = dome.positions_m[chosen]
     diffuse, specular = scene.vertex_light(places)
     to_diffuse, to_specular = scene.transport
@@ -308,15 +340,9 @@ def render_sum(
     height, width = scene.camera.height, scene.camera.width
     if not chosen:
         return np.zeros((height, width, 3), np.float32)
-    gain = _gains(dome, chosen, gains)
+    gain = light_gains(dome, chosen, gains)
     places = dome.positions_m[chosen]
-    diffuse, specular = scene.vertex_light(places)
-    _, corners = scene._seen
-    light = np.concatenate(
-        [np.stack([diffuse[k] @ gain[:, k] for k in range(3)], axis=1), specular @ gain], axis=1
-    )
-    fragments = scene.fragments
-    samples = replace(fragments, corners=corners).gather((EXPOSURE * light).astype(np.float32))
+    samples = scene.fragments.gather(scene.vertex_sum(places, gain))
     colour = np.ones((len(samples), 4), np.float32)
     np.multiply(scene.sample_albedo, samples[:, :3], out=colour[:, :3])
     colour[:, :3] += samples[:, 3:]
@@ -331,7 +357,8 @@ def render_full_lit(scene: Scene, dome: Dome, gains: ArrayLike | None = None) ->
     return render_sum(scene, dome, range(len(dome)), gains)
 
 
-def _gains(dome: Dome, chosen: Sequence[int], gains: ArrayLike | None) -> Array:
+def light_gains(dome: Dome, chosen: Sequence[int], gains: ArrayLike | None) -> Array:
+    """Return the brightness ``(chosen, 3)`` of lights, given as :func:`render_lights` takes it."""
     if gains is None:
         return dome.gains[list(chosen)].astype(np.float32)
     given = np.asarray(gains, np.float32)

@@ -44,11 +44,11 @@ def surface_of(
     members: NDArray[np.int64],
 ) -> Surface:  # fmt: skip
     """Return the surface at the vertices ``members``."""
-    edge_first, edge_second = tangents(vertices, normals, horizons.towards)
+    position, normal = vertices[members], normals[members]
+    first, second = tangents(position, normal, vertices[horizons.towards[members]])
     return Surface(
-        vertices[members], normals[members], edge_first[members], edge_second[members],
-        horizons.sine[members], roughness[members], specular[members],
-        horizons.soften[members][:, members],
+        position, normal, first, second, horizons.sine[members], roughness[members],
+        specular[members], horizons.soften[members][:, members],
     )  # fmt: skip
 
 

@@ -23,10 +23,11 @@ from lightstage.simulation.camera import SimulatedCamera
 from lightstage.simulation.led_faults import LedFaults
 from lightstage.simulation.led_pty import LedFirmwareOnPty
 from lightstage.simulation.light_log import LightLog
+from lightstage.simulation.mosaic import render_mosaic
 from lightstage.simulation.performer import Performer
 from lightstage.simulation.phantom_camera import PhantomServer
 from lightstage.simulation.phantom_faults import CameraFaults
-from lightstage.simulation.render import Scene, render_sum
+from lightstage.simulation.render import Scene
 from lightstage.simulation.sensor import SimulatedSensor, frame_generator
 from lightstage.simulation.take import REFERENCE_EXPOSURE_US
 
@@ -170,13 +171,12 @@ class PerformerPictures:
         """Return the stored frame ``(height, width)`` of an exposure, in the stage's time."""
         on_ns = self._log.on_time_ns(start_ns, start_ns + exposure_ns)
         lit: Sequence[int] = np.flatnonzero(on_ns).tolist()
+        light = np.zeros((self._camera.height, self._camera.width), np.float32)
         if lit:
             seen_s = (start_ns + exposure_ns / 2 - self._begins_ns) / 1e9
             vertices = self._performer.vertices(seen_s)
             scene = Scene(self._performer.model, self._camera, vertices)
             shares = on_ns[lit] / (REFERENCE_EXPOSURE_US * 1e3)
-            picture = render_sum(scene, self._dome, lit, shares)
-        else:
-            picture = np.zeros((self._camera.height, self._camera.width, 3), np.float32)
-        frame = self._sensor.expose(picture, frame_generator(self._noise_seed, index))
+            light = render_mosaic(scene, self._dome, lit, shares, self._sensor.cfa)
+        frame = self._sensor.read_out(light, frame_generator(self._noise_seed, index))
         return np.asarray(frame, dtype=np.uint8)

@@ -19,6 +19,7 @@ from lightstage.dome import Dome
 from lightstage.errors import SequenceError
 from lightstage.sequence import CaptureSequence, Step, StepKind
 from lightstage.simulation.camera import SimulatedCamera
+from lightstage.simulation.mosaic import render_mosaic
 from lightstage.simulation.performer import Performer
 from lightstage.simulation.render import Scene, render_sum
 from lightstage.simulation.sensor import SimulatedSensor, frame_generator
@@ -42,6 +43,16 @@ class SimulatedFrame(NamedTuple):
     time_s: float
     step: Step
     frame: Stored
+
+
+class Lighting(NamedTuple):
+    """The lights that are on in a frame, and the share ``(n,)`` of each that the frame gathers.
+
+    A share of 1 is a sound light that is on for the reference exposure.
+    """
+
+    lights: list[int]
+    shares: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -76,11 +87,15 @@ class SimulatedStage:
         vertices = self.performer.vertices(self.time_s(index))
         return Scene(self.performer.model, self.camera, vertices)
 
-    def lights(self, step: Step) -> list[int]:
-        """Return the lights that are on in a step."""
-        if step.kind is StepKind.OLAT:
-            return [step.light]
-        return list(range(self.sequence.lights)) if step.kind is StepKind.TRACKING else []
+    def lighting(self, index: int) -> Lighting:
+        """Return which lights are on in frame ``index``, and how much of each the frame gathers."""
+        step = self.sequence.step(index)
+        lights = {
+            StepKind.OLAT: [step.light],
+            StepKind.TRACKING: list(range(self.sequence.lights)),
+            StepKind.DARK: [],
+        }[step.kind]
+        return Lighting(lights, np.full(len(lights), self.light_share(step.kind), np.float32))
 
     def light_share(self, kind: StepKind) -> float:
         """Return the light a frame gathers, 1 = a light that is on for the reference exposure."""
@@ -90,18 +105,21 @@ class SimulatedStage:
 
     def picture(self, index: int) -> NDArray[np.float32]:
         """Return frame ``index`` without noise, ``(height, width, 3)``, 1.0 = white, unclipped."""
-        step = self.sequence.step(index)
-        lights = self.lights(step)
-        if not lights:
-            return np.zeros((self.camera.height, self.camera.width, 3), np.float32)
-        share = np.float32(self.light_share(step.kind))
-        return share * render_sum(self.scene(index), self.dome, lights)
+        lit = self.lighting(index)
+        return render_sum(self.scene(index), self.dome, lit.lights, self._gains(lit))
 
     def frame(self, index: int) -> SimulatedFrame:
         """Return frame ``index`` as recorded; its noise does not depend on other frames."""
-        generator = frame_generator(self.seed, index)
-        stored = self.sensor.expose(self.picture(index), generator)
+        stored = self.exposed(self.scene(index), self.lighting(index), index)
         return SimulatedFrame(index, self.time_s(index), self.sequence.step(index), stored)
+
+    def exposed(self, scene: Scene, lit: Lighting, noise: int) -> Stored:
+        """Return the stored frame of ``scene`` so lit, with the noise of frame ``noise``."""
+        light = render_mosaic(scene, self.dome, lit.lights, self._gains(lit), self.sensor.cfa)
+        return self.sensor.read_out(light, frame_generator(self.seed, noise))
+
+    def _gains(self, lit: Lighting) -> NDArray[np.float32]:
+        return np.asarray(self.dome.gains[lit.lights] * lit.shares[:, None], np.float32)
 
     def time_ns(self, index: int, begins_ns: int = TAKE_BEGINS_NS) -> int:
         """Return frame ``index``'s time stamp: when its exposure began by the camera's clock."""
