@@ -59,7 +59,7 @@ def vertex_normals(vertices: Array, faces: NDArray[np.int32]) -> Array:
 
 
 def tangents(places: Array, normals: Array, towards: Array) -> tuple[Array, Array]:
-    """Return two unit vectors ``(n, 3)`` in the tangent planes at ``places``, right-handed with them.
+    """Return two unit tangents ``(n, 3)`` at ``places``, right-handed with the normals.
 
     The first lies in the direction of the places ``towards`` (n, 3).
     """

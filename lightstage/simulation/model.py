@@ -53,7 +53,9 @@ class PerformerModel:
     @property
     def colour_rows(self) -> Array:
         """The row of ``colour_planes`` where each colour begins, ``(3,)``."""
-        return (self.texture.shape[0] + 2) * np.arange(3, dtype=np.float32) + 1
+        return np.arange(3, dtype=np.float32) * np.float32(self.texture.shape[0] + 2) + np.float32(
+            1
+        )
 
 
 @lru_cache(maxsize=8)

@@ -7,6 +7,7 @@ sub-pixel is lit and looked up in the texture for its own pixel's colour only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -99,7 +100,7 @@ def _light_samples(scene: Scene, light: Array, colours: NDArray[np.intp], fine: 
         into[pixel] = diffuse
 
 
-def _tiled(cell: NDArray[np.generic], height: int, width: int) -> NDArray[np.generic]:
+def _tiled(cell: NDArray[Any], height: int, width: int) -> NDArray[Any]:
     """Return a picture ``(height, width)`` that repeats ``cell``."""
     rows, columns = cell.shape
     across = np.tile(cell, (1, -(-width // columns)))[:, :width]

@@ -89,7 +89,7 @@ class SimulatedSensor:
         height, width = light.shape
         stored = np.empty((height, width), np.uint8 if self.bit_depth == 8 else np.uint16)
         table = _noise_table()
-        begins = rng.integers(0, _NOISE_VALUES, height)
+        begins = rng.integers(0, _NOISE_VALUES, size=(height,))
         span, top = self.white_level - self.black_level, (1 << self.bit_depth) - 1
         rows = max(1, _BAND_PIXELS // width)
         noise = np.empty((rows, width), np.float32)
@@ -116,9 +116,13 @@ class SimulatedSensor:
         return (frame.astype(np.float32) - self.black_level) / np.float32(span)
 
 
-def frame_generator(seed: int, index: int) -> np.random.Generator:
-    """Return the noise source of frame ``index``, whichever frames were made before."""
-    return np.random.Generator(np.random.SFC64([seed, index]))
+def frame_generator(seed: int, index: int, *, false: bool = False) -> np.random.Generator:
+    """Return the noise source of frame ``index``, whichever frames were made before.
+
+    With ``false``, of the false frame that comes after it.
+    """
+    key = [seed, index, 1] if false else [seed, index]
+    return np.random.Generator(np.random.SFC64(key))
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,81 @@
+"""How fast simulated frames are made, against another copy of the code if one is given.
+
+Run ``python benchmarks/simulate_take.py [--against FOLDER] [--rounds N]``. Each round records a
+take of each size with each number of workers into a temporary folder, here and, with
+``--against``, with the ``lightstage`` package in FOLDER (an older checkout, say, made by
+``git worktree add FOLDER REVISION``). The two take turns, so that a machine that others share is
+slow for both; medians of the rounds are printed, in frames per second from the first frame written
+to the last: starting the processes and making the head, about 5 s once a take, are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+SIZES = {(512, 384): 84, (2048, 1440): 21}
+
+# run by a process of its own; knows only what every version of the package has
+RECORD = """
+import sys, tempfile, time
+from pathlib import Path
+from lightstage.simulation import SimulatedCamera, SimulatedStage, simulate_take
+
+if __name__ == "__main__":
+    width, height, frames, workers = map(int, sys.argv[1:5])
+    # after the preamble, whose dark frames cost nothing
+    stage = SimulatedStage(camera=SimulatedCamera(width, height))
+    begun = 10 + 4 * workers
+    times = {}
+    with tempfile.TemporaryDirectory() as folder:
+        simulate_take(Path(folder) / "take.cine", stage, begun + frames, workers=workers,
+                      progress=lambda done, total: times.setdefault(done, time.perf_counter()))
+    print(frames / (times[begun + frames] - times[begun]))
+"""
+
+
+def frames_per_second(package: Path, size: tuple[int, int], workers: int, script: Path) -> float:
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+    arguments = [*size, SIZES[size], workers]
+    ran = subprocess.run(
+        [sys.executable, str(script), *map(str, arguments)],
+        env=environment, capture_output=True, text=True, check=True, timeout=600,
+    )  # fmt: skip
+    return float(ran.stdout)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--against", type=Path, help="folder that holds another lightstage")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
+    given = parser.parse_args()
+    import tempfile
+
+    packages = {"here": Path(__file__).resolve().parents[1]}
+    if given.against is not None:
+        packages["against"] = given.against.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        # worker processes import their main module anew, so it must be a file
+        script = Path(folder) / "record.py"
+        script.write_text(RECORD)
+        for size in SIZES:
+            for workers in given.workers:
+                found: dict[str, list[float]] = {name: [] for name in packages}
+                for _ in range(given.rounds):
+                    for name, package in packages.items():
+                        found[name].append(frames_per_second(package, size, workers, script))
+                shown = ", ".join(
+                    f"{name} {statistics.median(values):.1f} frames/s "
+                    f"({min(values):.1f} to {max(values):.1f})"
+                    for name, values in found.items()
+                )
+                print(f"{size[0]}x{size[1]}, {workers} workers: {shown}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
