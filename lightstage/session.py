@@ -4,7 +4,7 @@
 
     session/
       session.json  dome.json  sequence.json
-      takes/NAME/  take.json  take.cine  aligned.zarr/  ledger/
+      takes/NAME/  take.json  take.cine  frames.zarr/  aligned.zarr/  ledger/
 
 A take may hold a ``dome.json`` or ``sequence.json`` of its own, which then goes before the
 session's.
@@ -103,6 +103,11 @@ class Take:
     def cine_path(self) -> Path:
         """The recording."""
         return self.path / "take.cine"
+
+    @property
+    def frames_path(self) -> Path:
+        """The compressed copy of the recording's frames, where it has been made."""
+        return self.path / "frames.zarr"
 
     @property
     def aligned_path(self) -> Path:

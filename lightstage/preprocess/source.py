@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import xxhash
@@ -86,6 +85,34 @@ class FrameSource(Protocol):
         trace: TracebackType | None,
     ) -> None:
         """Close the recording."""
+
+
+class Recording(FrameSource, Protocol):
+    """A frame source with all that a copy of it has to keep (``frames.zarr``)."""
+
+    @property
+    def name(self) -> str:
+        """What the recording is called, without its folder."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Its size on disk."""
+
+    @property
+    def bit_depth(self) -> int:
+        """Bits that a stored value can use."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of stored values: uint8 or uint16."""
+
+    @property
+    def frame_rate_hz(self) -> float | None:
+        """Nominal frames per second, or ``None`` where it is not known."""
+
+    @property
+    def exposure_ns(self) -> NDArray[np.int64] | None:
+        """Each frame's exposure in nanoseconds, or ``None``."""
 
 
 class CineSource:
@@ -170,6 +197,36 @@ class CineSource:
             raise IndexError(f"rows {top} to {bottom} of {self.height} rows.")
         return self._cine.read_rows(index, np.arange(top, bottom))
 
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self._cine.path.name
+
+    @property
+    def size_bytes(self) -> int:
+        """The file's size on disk."""
+        return self._cine.size_bytes
+
+    @property
+    def bit_depth(self) -> int:
+        """Bits that a stored value can use."""
+        return self._cine.bit_depth
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of stored values: uint8 or uint16."""
+        return self._cine.dtype
+
+    @property
+    def frame_rate_hz(self) -> float | None:
+        """Nominal frames per second."""
+        return self._cine.frame_rate_hz
+
+    @property
+    def exposure_ns(self) -> NDArray[np.int64] | None:
+        """Each frame's exposure in nanoseconds, or ``None``."""
+        return self._cine.exposure_ns
+
     def identity(self) -> str:
         """Return a hash of the file's size, frames, time stamps and some pixels."""
         return identity_of(self, self._cine.size_bytes)
@@ -197,18 +254,21 @@ def open_path(path: str | os.PathLike[str]) -> FrameSource:
     Raises:
         InputError: there is nothing at ``path``, or it is another kind of folder.
         CineError: the .cine file is damaged.
-        FieldsError: the store is damaged, unfinished or of a newer version.
+        DamagedDataError: the store is damaged, not verified or of a newer version.
     """
     path = Path(path)
     if path.is_dir():
         if not (path / "zarr.json").is_file():
             raise InputError(f"{path}: is a folder, but not a store of frames (frames.zarr).")
-        raise InputError(f"{path}: stores of frames cannot be read yet.")
+        # imported here: it knows the protocol of this module
+        from lightstage.preprocess.frames_store import FramesStore
+
+        return FramesStore(path)
     return CineSource(path)
 
 
 def open_source(take: Take, prefer: Preference = "cine") -> FrameSource:
-    """Open a take's frames wherever they are: ``take.cine``, or ``frames.zarr``.
+    """Open a take's frames wherever they are: ``take.cine``, or a verified ``frames.zarr``.
 
     Args:
         take: the take.
@@ -217,6 +277,7 @@ def open_source(take: Take, prefer: Preference = "cine") -> FrameSource:
     Raises:
         SessionError: the take has no recording that may be read.
         CineError: the recording is damaged.
+        DamagedDataError: the store is damaged.
     """
     return open_path(recording_path(take, prefer))
 
@@ -225,14 +286,23 @@ def recording_path(take: Take, prefer: Preference = "cine") -> Path:
     """Return the path of the recording that :func:`open_source` opens.
 
     Raises:
-        SessionError: the take has no recording that may be read.
+        SessionError: the take has no recording that may be read; the text says why.
     """
-    found: Sequence[Path] = [path for path in (take.cine_path,) if path.exists()]
-    if not found:
-        if take.cine_path.is_symlink():
-            raise SessionError(
-                f"{take.cine_path}: refers to {take.cine_path.readlink()}, which is not there; "
-                f"mount its disk or bring the recording in again."
-            )
-        raise SessionError(f"{take.path}: this take has no recording (take.cine or frames.zarr).")
-    return found[-1 if prefer == "store" else 0]
+    from lightstage.preprocess.frames_store import is_verified
+
+    cine, store = take.cine_path, take.frames_path
+    usable = {"cine": cine.exists(), "store": is_verified(store)}
+    order = ("store", "cine") if prefer == "store" else ("cine", "store")
+    for kind in order:
+        if usable[kind]:
+            return cine if kind == "cine" else store
+    if cine.is_symlink():
+        raise SessionError(
+            f"{cine}: refers to {cine.readlink()}, which is not there; mount its disk or bring "
+            f"the recording in again."
+        )
+    if store.exists():
+        raise SessionError(
+            f"{store}: is not verified, its making was interrupted; run 'lightstage ingest' again."
+        )
+    raise SessionError(f"{take.path}: this take has no recording (take.cine or frames.zarr).")
