@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import zarr
 from numpy.typing import NDArray
 
 from lightstage.errors import FieldsError
 from lightstage.sequence import StepKind
-from lightstage.simulation.camera import SimulatedCamera
-from lightstage.simulation.performer import Performer
-from lightstage.simulation.render import rasterise, render_lights
-from lightstage.simulation.take import SimulatedStage
+from lightstage.simulation.flow import true_flow_to_times
+from lightstage.simulation.render import render_lights
+from lightstage.simulation.sensor import frame_generator
+from lightstage.simulation.take import SimulatedStage, Stored
 
 Array = NDArray[np.float32]
 
-#: A surface point that lies this far behind what is seen at its place is hidden.
-_HIDDEN_M = 0.004
 _FIELDS = ("olat", "full_lit", "normal", "albedo", "matte", "flow")
 
 
@@ -35,8 +32,9 @@ class GroundTruth:
     width, 3) as the tracking frame ``centre_frame`` is exposed: the sum of ``olat`` times tracking
     pulse over exposure; ``normal`` (height, width, 3) unit, world axes; ``albedo`` (height, width,
     3) times the matte; ``matte`` (height, width); ``flow`` (tracking, height, width, 2): from
-    ``centre_frame`` to each frame of ``tracking``, see :func:`true_flow`; ``time_s`` when the
-    performer is seen.
+    ``centre_frame`` to each frame of ``tracking``, see :func:`flow.true_flow`; ``time_s`` when the
+    performer is seen; ``olat_flow`` (lights, height, width, 2) where it was asked for: to the frame
+    of each light. Frames are numbered by the steps of the sequence, 0 = the preamble's first.
     """
 
     centre_frame: int
@@ -48,17 +46,25 @@ class GroundTruth:
     albedo: Array
     matte: Array
     flow: Array
+    olat_flow: Array | None = None
 
 
 def ground_truth(
-    stage: SimulatedStage, centre_frame: int, tracking: Sequence[int] | None = None
+    stage: SimulatedStage,
+    centre_frame: int,
+    tracking: Sequence[int] | None = None,
+    *,
+    olat_flow: bool = False,
 ) -> GroundTruth:
     """Return the truth for the set centred on the tracking frame ``centre_frame``.
+
+    Faults of the stage are left out: it is the truth of a sound one.
 
     Args:
         stage: what was recorded.
         centre_frame: index of the window's centre.
         tracking: frames to which the flow is given; ``None`` = the window's tracking frames.
+        olat_flow: also the flow to each light's own frame; at 512x384 96 lights take 150 MB.
 
     Raises:
         SequenceError: no whole window is centred there.
@@ -67,61 +73,52 @@ def ground_truth(
         frames = stage.sequence.window(centre_frame).tracking
     else:
         frames = np.asarray(tracking, dtype=np.int64)
+    stage = stage.sound
     scene = stage.scene(centre_frame)
     # one light at a time at unit share: their sum is the tracking frame whatever its pulse
     pictures = render_lights(scene, stage.dome, range(stage.sequence.lights))
-    now = stage.time_s(centre_frame)
-    flow = [
-        true_flow(stage.performer, stage.camera, now, stage.time_s(int(frame))) for frame in frames
-    ]
+
+    def flows(others: NDArray[np.int64]) -> Array:
+        times = [stage.time_s(int(frame)) for frame in others]
+        return true_flow_to_times(stage.performer, stage.camera, stage.time_s(centre_frame), times)
+
     full_lit = np.float32(stage.light_share(StepKind.TRACKING)) * pictures.sum(axis=0)
     pictures *= np.float32(stage.light_share(StepKind.OLAT))
-    size = (stage.camera.height, stage.camera.width, 2)
     return GroundTruth(
         centre_frame=centre_frame,
-        time_s=now,
+        time_s=stage.time_s(centre_frame),
         tracking=frames,
         olat=pictures,
         full_lit=full_lit,
         normal=scene.normal,
         albedo=scene.albedo,
         matte=scene.matte,
-        flow=np.stack(flow) if flow else np.zeros((0, *size), np.float32),
+        flow=flows(frames),
+        olat_flow=flows(stage.sequence.window(centre_frame).frames) if olat_flow else None,
     )
 
 
-def true_flow(
-    performer: Performer, camera: SimulatedCamera, time_s: float, other_s: float
-) -> Array:
-    """Return the backward flow ``(height, width, 2)`` in pixels from one time to another.
+def frozen_frames(stage: SimulatedStage, centre_frame: int) -> Iterator[Stored]:
+    """Yield, light by light, the frame that the camera would have stored had nobody moved.
 
-    ``flow[y, x] = (dx, dy)``: what pixel (x, y) shows at ``time_s`` is at (x + dx, y + dy) at
-    ``other_s``. NaN off the performer, and where that point is hidden or outside at ``other_s``.
+    The performer is frozen as ``centre_frame`` sees them; lights and noise are those of the
+    light's own frame in the window. Developed as the take's frames are, they are the ceiling that
+    alignment can reach with one frame a light.
+
+    Args:
+        stage: what was recorded; its lights' faults are seen, those of frames are not.
+        centre_frame: index of the window's centre, a tracking frame.
+
+    Yields:
+        the stored mosaic ``(height, width)`` of each light, light 0 first.
+
+    Raises:
+        SequenceError: no whole window is centred there.
     """
-    here, there = performer.vertices(time_s), performer.vertices(other_s)
-    faces = performer.model.faces
-    fragments = rasterise(here, faces, camera)
-    flow = np.full((camera.height * camera.width, 2), np.nan, np.float32)
-    moved = fragments.gather(there)
-    place = camera.project(moved)
-    row, column = np.divmod(fragments.pixel, max(fragments.width, 1))
-    x, y = column + fragments.left, row + fragments.top
-    shown = np.full((camera.height, camera.width), np.inf, np.float32)
-    other = rasterise(there, faces, camera)
-    other_row, other_column = np.divmod(other.pixel, max(other.width, 1))
-    distance = camera.distance_m - other.gather(there)[:, 2]
-    shown[other_row + other.top, other_column + other.left] = distance
-    # at an outline the nearest of four pixels may be the background: then the farthest one counts
-    around = cv2.dilate(np.where(np.isinf(shown), 0.0, shown).astype(np.float32), np.ones((2, 2)))
-    near_x = np.rint(place[:, 0]).astype(np.int64)
-    near_y = np.rint(place[:, 1]).astype(np.int64)
-    inside = (near_x >= 0) & (near_x < camera.width) & (near_y >= 0) & (near_y < camera.height)
-    near_x, near_y = np.clip(near_x, 0, camera.width - 1), np.clip(near_y, 0, camera.height - 1)
-    reach = camera.distance_m - moved[:, 2]
-    seen = inside & (reach < np.asarray(around)[near_y, near_x] + _HIDDEN_M)
-    values = place - np.column_stack([x, y])
-    flow[y[seen] * camera.width + x[seen]] = values[seen]
-    return flow.reshape(camera.height, camera.width, 2)
+    scene = stage.scene(centre_frame)
+    for frame in stage.sequence.window(centre_frame).frames.tolist():
+        noise = frame_generator(stage.seed, frame)
+        yield stage.exposed(scene, stage.lighting(frame), noise)
 
 
 def write_truth(path: str | os.PathLike[str], truths: Iterable[GroundTruth]) -> None:
@@ -130,12 +127,15 @@ def write_truth(path: str | os.PathLike[str], truths: Iterable[GroundTruth]) -> 
     Arrays: ``olat`` (set, light, height, width, rgb) float16; ``full_lit``, ``normal``, ``albedo``
     (set, height, width, 3) float16; ``matte`` (set, height, width) float16; ``flow`` (set,
     tracking, height, width, 2) float32; ``tracking`` (set, tracking), ``centre_frame`` (set) int64,
-    ``time_s`` (set) float64.
+    ``time_s`` (set) float64; where the sets have it, ``olat_flow`` (set, light, height, width, 2)
+    float32.
     """
     group: Any = None
     count = 0
     for count, truth in enumerate(truths, 1):
         values = {name: getattr(truth, name) for name in _FIELDS}
+        if truth.olat_flow is not None:
+            values["olat_flow"] = truth.olat_flow
         values |= {
             "tracking": truth.tracking,
             "centre_frame": np.int64(truth.centre_frame),
@@ -180,6 +180,7 @@ def read_truth(path: str | os.PathLike[str], index: int = 0) -> GroundTruth:
             centre_frame=int(group["centre_frame"][index]),
             time_s=float(group["time_s"][index]),
             tracking=np.asarray(group["tracking"][index], np.int64),
+            olat_flow=np.asarray(group["olat_flow"][index]) if "olat_flow" in group else None,
             **fields,
         )
     except (KeyError, TypeError, ValueError) as reason:
@@ -187,13 +188,14 @@ def read_truth(path: str | os.PathLike[str], index: int = 0) -> GroundTruth:
 
 
 def _create(group: Any, name: str, value: NDArray[Any]) -> None:
-    half = name in _FIELDS and name != "flow"
+    flow = name in ("flow", "olat_flow")
+    half = name in _FIELDS and not flow
     chunks = (1, *value.shape)
-    if name in ("olat", "flow"):
+    if name == "olat" or flow:
         chunks = (1, 1, *value.shape[1:])
     group.create_array(
         name,
         shape=(0, *value.shape),
         chunks=chunks,
-        dtype="float16" if half else ("float32" if name == "flow" else value.dtype),
+        dtype="float16" if half else ("float32" if flow else value.dtype),
     )

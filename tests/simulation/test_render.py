@@ -10,8 +10,10 @@ from lightstage.simulation import (
     Performer,
     Scene,
     SimulatedCamera,
+    SimulatedSensor,
     render_full_lit,
     render_lights,
+    render_mosaic,
     render_sum,
 )
 from lightstage.simulation.model import colouring, identity
@@ -139,3 +141,20 @@ def test_motion_has_natural_speed(motion: str, least_px: float, most_px: float) 
         after = camera.project(performer.vertices(time_s + 1e-3))
         fastest.append(np.percentile(np.linalg.norm(after - before, axis=1), 99))
     assert least_px <= np.median(fastest) and max(fastest) <= most_px
+
+
+@pytest.mark.parametrize("cfa", ["GBRG", "RGGB"])
+@pytest.mark.parametrize("window", [(256, 192), (97, 75)])
+def test_a_mosaic_is_the_picture_behind_the_filter(cfa: str, window: tuple[int, int]) -> None:
+    """Whatever row and column the performer's window begins in, at the picture's edges too."""
+    performer = Performer(2, "violent")
+    dome, gains = Dome.evenly_spread(8), np.random.default_rng(0).uniform(0.1, 1.0, (3, 3))
+    for time_s in (0.0, 0.31, 0.62, 0.93):
+        camera = SimulatedCamera(*window, head_fill=1.3 if time_s > 0.9 else 0.7)
+        scene = Scene(performer.model, camera, performer.vertices(time_s))
+        picture = render_sum(scene, dome, [1, 4, 6], gains)
+        expected = SimulatedSensor(cfa=cfa).mosaic(picture)  # type: ignore[arg-type]
+        mosaic = render_mosaic(scene, dome, [1, 4, 6], gains, cfa)  # type: ignore[arg-type]
+        # texture places are single precision in a texture three times as high: 2e-4 of a texel
+        np.testing.assert_allclose(mosaic, expected, atol=5e-5)
+    assert not render_mosaic(scene, dome, []).any()
