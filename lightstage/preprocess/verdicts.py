@@ -1,0 +1,419 @@
+"""Verdicts: whether each frame shows the step that its place promises, and if not, which.
+
+A frame is compared with what its step should look like by the other frames of that light. Two
+frames that each fit the other's step have changed places; one that is the same as the frame before
+it is a repetition; one that fits nothing is not trusted. Two lights that look the same to the
+camera, as two behind the performer do, cannot be told apart: there the place decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightstage.errors import SequenceError
+from lightstage.preprocess.appearance import Floats, Ints, LightModel, features, follow_subject
+from lightstage.preprocess.beat import Beat
+from lightstage.sequence import CaptureSequence, StepKind
+
+#: Kinds of step as numbers: none (before the sequence), dark, tracking, OLAT.
+NONE, DARK, TRACKING, OLAT = range(4)
+_CODES = {StepKind.DARK: DARK, StepKind.TRACKING: TRACKING, StepKind.OLAT: OLAT}
+#: A tracking frame differs from one of those around it by less than this share, or a few times
+#: what is usual in the take.
+_TRACKING_CHANGE = 0.2
+#: A frame is not what its step says when it is this many spreads and this share off.
+_STRANGE_SPREADS, _STRANGE_SHARE, _STRANGE_TRACKING = 8.0, 0.7, 0.4
+#: and this share of a usual light's brightness.
+_LEAST_STRANGE = 0.3
+#: Before anything is seen, frames have changed places with this logarithm of probability.
+_SWAP_PRIOR = -9.0
+#: Frames that changed places differ the other way round by at least this share.
+_TURNED = 0.4
+
+
+class StepTable:
+    """Kinds and lights of steps, looked up by whole arrays."""
+
+    def __init__(self, sequence: CaptureSequence) -> None:
+        self.preamble = len(sequence.preamble)
+        self.cycle = sequence.cycle_frames
+        self._kind = np.array([_CODES[step.kind] for step in sequence.cycle])
+        self._light = np.array([step.light for step in sequence.cycle], dtype=np.int64)
+        self._marks = np.array([_CODES[StepKind(kind)] for kind in sequence.preamble], dtype=int)
+
+    def kind(self, step: Ints) -> Ints:
+        """Return the kind of each step."""
+        kind: Ints = self._kind[(step - self.preamble) % self.cycle].astype(np.int64)
+        early = np.flatnonzero(step < self.preamble)
+        for index in early.tolist():
+            kind[index] = self._marks[step[index]] if step[index] >= 0 else NONE
+        return kind
+
+    def light(self, step: Ints) -> Ints:
+        """Return the light of each step, -1 where no single light is on."""
+        light = self._light[(step - self.preamble) % self.cycle]
+        return np.asarray(np.where(step < self.preamble, -1, light))
+
+
+@dataclass
+class Verdicts:
+    """What was found out about each frame; see ``Identification``."""
+
+    step: Ints
+    known: NDArray[np.bool_]
+    confidence: Floats
+    repeated: list[int]
+    swapped: list[int]
+    extra: list[int]
+
+
+class Judge:
+    """Compares the frames of a take, whose places are known, with what their steps promise."""
+
+    def __init__(
+        self,
+        pictures: NDArray[np.float32],
+        beat: Beat,
+        offset: int,
+        sequence: CaptureSequence,
+        directions: Floats,
+    ) -> None:
+        """Learn what steps look like from frames at ``place``, of step ``place + offset``.
+
+        Raises:
+            SequenceError: hardly any tracking frame is like its neighbours.
+        """
+        self.pictures, self.place, self.in_slot = pictures, beat.place.copy(), beat.in_slot.copy()
+        self.possible, self.between, self.lone = beat.possible, beat.between, beat.lone
+        self.offset, self.table = offset, StepTable(sequence)
+        self.near = 2 * sequence.period
+        self.directions, self.block_places = directions, 3 * sequence.cycle_frames
+        self.step = self.place + offset
+        self.kind, self.light = self.table.kind(self.step), self.table.light(self.step)
+        tracking = np.flatnonzero((self.kind == TRACKING) & self.in_slot)
+        good = _alike_over_time(pictures, tracking, self.place)
+        if good.sum() < max(2, 0.5 * len(tracking)):
+            raise SequenceError(
+                f"the take does not fit the sequence: only {int(good.sum())} of {len(tracking)} "
+                f"tracking frames are like those around them. Check lights, olat_per_tracking and "
+                f"frame_rate_hz in sequence.json."
+            )
+        self.tracking = tracking[good]
+        subject = follow_subject(pictures, self.place, self.tracking, None)
+        self.seen = features(pictures, subject)
+        self.same = _same_as_before(pictures)
+        self._tracking_place = np.sort(self.place[self.tracking])
+        self._tracking_seen = self.seen[self.tracking][np.argsort(self.place[self.tracking])]
+        dark = self.seen[(self.kind == DARK) & self.in_slot]
+        self.dark = np.median(dark, axis=0) if len(dark) else np.zeros(self.seen.shape[1])
+        self.learn(np.zeros(len(pictures), dtype=bool))
+
+    def learn(self, left_out: NDArray[np.bool_]) -> None:
+        """Learn the lights from all frames but those left out; measure how far frames are off."""
+        self.left_out = left_out
+        used = np.flatnonzero((self.kind == OLAT) & self.in_slot & ~left_out)
+        self.model = LightModel(
+            self.seen[used], self.light[used], self.place[used], self.directions, self.block_places
+        )
+        self.promise = self.promised(self.place, self.step)
+        self.off = np.sqrt(((self.seen - self.promise) ** 2).sum(axis=1))
+        size = np.sqrt((self.promise[used] ** 2).sum(axis=1))
+        # spread grows with brightness: motion and gloss; the darkest third tells the rest
+        order = np.argsort(size)
+        third = max(1, len(order) // 3)
+        off = self.off[used][order]
+        self.least_spread = 1.5 * float(np.median(off[:third])) + 1e-4
+        share = off[-third:] / np.maximum(size[order][-third:], 1e-12)
+        self.relative_spread = 1.5 * float(np.median(share)) + 0.01
+        of_tracking = self.off[self.tracking] / np.sqrt(_square(self.promise[self.tracking]))
+        self.tracking_spread = 1.5 * float(np.median(of_tracking)) + 0.01
+
+    def promised(self, place: Ints, step: Ints) -> Floats:
+        """Return what each step should look like at each place, by other frames, ``(n, 16)``."""
+        kind, light = self.table.kind(step), self.table.light(step)
+        out = np.tile(self.dark, (len(place), 1))
+        olat = kind == OLAT
+        out[olat] = self.model.promised(place[olat], light[olat])
+        tracking = kind == TRACKING
+        if tracking.any():
+            where, last = place[tracking], len(self._tracking_place) - 1
+            after = np.searchsorted(self._tracking_place, where)
+            itself = self._tracking_place[np.minimum(after, last)] == where
+            following = np.minimum(after + itself, last)
+            before = np.maximum(after - 1, 0)
+            # at an end there is but one other
+            following = np.where(itself & (after == last), before, following)
+            before = np.where(after == 0, following, before)
+            out[tracking] = (self._tracking_seen[before] + self._tracking_seen[following]) / 2
+        return out
+
+    def spread(self, promise: Floats, kind: Ints) -> Floats:
+        """Return by how much frames of a kind are usually off what is promised, ``(n,)``."""
+        size = np.sqrt((promise**2).sum(axis=-1))
+        share = np.where(kind == TRACKING, self.tracking_spread, self.relative_spread)
+        return np.asarray(np.hypot(self.least_spread, share * size))
+
+    def distance(self, frame: int, place: int, step: int) -> tuple[float, float]:
+        """Return how far a frame is off a step, plainly and in spreads."""
+        promise = self.promised(np.array([place]), np.array([step]))
+        off = float(np.sqrt(((self.seen[frame] - promise[0]) ** 2).sum()))
+        return off, off / float(self.spread(promise, self.table.kind(np.array([step])))[0])
+
+    def judge(self) -> Verdicts:
+        """Return what each frame shows."""
+        suspects = self._suspects()
+        if suspects.any():
+            self.learn(suspects)
+        self._place_loose_frames()
+        count = len(self.place)
+        found = Verdicts(
+            step=self.step.copy(),
+            known=(self.kind != NONE) & self.in_slot,
+            confidence=np.zeros(count),
+            repeated=[],
+            swapped=[],
+            extra=[],
+        )
+        self._find_swapped(found)
+        self._find_repeated(found)
+        self._find_strange(found)
+        self._weigh(found)
+        return found
+
+    def _suspects(self) -> NDArray[np.bool_]:
+        """Return frames that are better not learned from: off by far, or better the other way."""
+        spread = self.spread(self.promise, self.kind)
+        size = np.sqrt(np.maximum((self.promise**2).sum(axis=1), (self.seen**2).sum(axis=1)))
+        suspects = (self.off > 5.0 * spread) & (self.off > 0.3 * size)
+        suspects |= self.same
+        # by direction alone: where a light was seen twice, each of the two seems wrong
+        smooth = self.promise.copy()
+        olat = self.kind == OLAT
+        block = self.model.block(self.place[olat])
+        smooth[olat] = self.model.smooth[block, self.light[olat]]
+        gain = self._swap_gain(smooth)
+        turned = np.flatnonzero(gain > 0.0)
+        suspects[turned] = suspects[turned + 1] = True
+        return np.asarray(suspects & olat)
+
+    def _swap_gain(self, promise: Floats) -> Floats:
+        """Return how much likelier it is that frames ``i`` and ``i + 1`` changed places.
+
+        Only what is between the two counts: an error that both share, as when the performer moved
+        otherwise than thought, does not tell them apart.
+        """
+        first, second = self.seen[:-1], self.seen[1:]
+        a, b = promise[:-1], promise[1:]
+        apart = np.sqrt(_square(a - b)) + 1e-12
+        along = ((first - second) * (a - b)).sum(axis=1) / apart
+        size = np.sqrt(np.maximum(_square(a), _square(b)))
+        possible = (
+            self.in_slot[:-1]
+            & self.in_slot[1:]
+            & (np.abs(np.diff(self.place)) == 1)
+            & (self.kind[:-1] != NONE)
+            & (self.kind[1:] != NONE)
+        )
+        error = np.abs(along - apart)
+        order = np.flatnonzero(possible)
+        order = order[np.argsort(size[order])]
+        third = max(1, len(order) // 3)
+        least = 1.5 * float(np.median(error[order[:third]])) + 1e-4
+        share = 1.5 * float(np.median(error[order[-third:]] / size[order[-third:]])) + 0.005
+        spread = np.hypot(least, share * size)
+        gain = -2.0 * along * apart / spread**2 + _SWAP_PRIOR
+        own = _square(first - a) + _square(second - b)
+        other = _square(first - b) + _square(second - a)
+        turned = possible & (along < -_TURNED * apart) & (other < 0.6 * own)
+        return np.asarray(np.where(turned, gain, np.where(possible, np.minimum(gain, -0.5), -30.0)))
+
+    def _place_loose_frames(self) -> None:
+        """Give frames without a slot of their own the free one nearby that they fit."""
+        taken = set(self.place[self.in_slot].tolist())
+        for frame, places in self.possible.items():
+            if self.same[frame]:
+                continue
+            free = [p for p in places if p not in taken]
+            scored = sorted((self.distance(frame, p, p + self.offset)[1], p) for p in free)
+            if not scored:
+                continue
+            best, place = scored[0]
+            if frame in self.between:  # a false trigger, unless it fits well
+                if best > 3.0:
+                    continue
+            elif len(free) == 1 and frame in self.lone:
+                pass  # whatever it shows: that is judged like any other frame
+            else:
+                rival = scored[1][0] if len(scored) > 1 else np.inf
+                if best > _STRANGE_SPREADS or (best > 4.0 and rival < 1.5 * best):
+                    continue
+                if best > 2.0 and rival < 1.5 * best:
+                    place = free[0]
+            self.place[frame], self.in_slot[frame] = place, True
+            self.step[frame] = place + self.offset
+            taken.add(place)
+        self.kind, self.light = self.table.kind(self.step), self.table.light(self.step)
+        self.promise = self.promised(self.place, self.step)
+        self.off = np.sqrt(_square(self.seen - self.promise))
+
+    def _find_repeated(self, found: Verdicts) -> None:
+        spread = self.spread(self.promise, self.kind)
+        change = np.sqrt(_square(np.diff(self.seen, axis=0)))
+        swapped = set(found.swapped)
+        size = np.sqrt(_square(self.seen))
+        bright = size > _LEAST_STRANGE / 2 * float(np.median(size[self.kind == OLAT]))
+        slotless = ~self.in_slot
+        likely = self.same | slotless | (self.off > 4.0 * spread)
+        for frame in np.flatnonzero(likely).tolist():
+            if frame == 0 or frame in swapped:
+                continue
+            same = bool(self.same[frame])
+            if not same and self.in_slot[frame]:
+                much = self.off[frame] > 4.0 * spread[frame] and bright[frame]
+                if not much or change[frame - 1] > 0.2 * self.off[frame]:
+                    continue
+            elif not same and change[frame - 1] > 0.5 * spread[frame - 1]:
+                continue
+            alike = (self.kind[frame], self.light[frame]) == (
+                self.kind[frame - 1],
+                self.light[frame - 1],
+            )
+            if alike and self.in_slot[frame]:
+                continue
+            before_is_wrong = (
+                self.off[frame - 1] > 5.0 * spread[frame - 1]
+                and self.off[frame] < 3.0 * spread[frame]
+                and self.in_slot[frame]
+                and frame - 1 not in found.repeated
+            )
+            wrong, right = (frame - 1, frame) if before_is_wrong else (frame, frame - 1)
+            found.repeated.append(wrong)
+            found.step[wrong] = found.step[right]
+            found.known[wrong] = found.known[right]
+
+    def _find_swapped(self, found: Verdicts) -> None:
+        gain = self._swap_gain(self.promise)
+        taken = set(np.flatnonzero(self.same).tolist())
+        for first in np.argsort(-gain).tolist():
+            if gain[first] <= 0.0:
+                break
+            if first in taken or first + 1 in taken:
+                continue
+            self._exchange(found, first, first + 1)
+            taken |= {first, first + 1}
+        spread = self.spread(self.promise, self.kind)
+        strange = [
+            frame
+            for frame in np.flatnonzero(self.off > 6.0 * spread).tolist()
+            if frame not in taken and self.in_slot[frame] and self.kind[frame] != NONE
+        ]
+        for k, first in enumerate(strange):
+            for second in strange[k + 1 : k + 5]:
+                if second - first > 4 or {first, second} & taken:
+                    continue
+                one = self.distance(first, int(self.place[second]), int(self.step[second]))
+                two = self.distance(second, int(self.place[first]), int(self.step[first]))
+                if max(one[1], two[1]) < 4.0:
+                    self._exchange(found, first, second)
+                    taken |= {first, second}
+
+    def _exchange(self, found: Verdicts, first: int, second: int) -> None:
+        found.step[first], found.step[second] = self.step[second], self.step[first]
+        found.swapped += [first, second]
+
+    def _find_strange(self, found: Verdicts) -> None:
+        moved = np.zeros(len(self.place), dtype=bool)
+        moved[found.repeated + found.swapped] = True
+        spread = self.spread(self.promise, self.kind)
+        size = np.sqrt(np.maximum(_square(self.promise), _square(self.seen)))
+        usual = float(np.median(size[self.kind == OLAT]))
+        far = (
+            (self.off > _STRANGE_SPREADS * spread)
+            & (self.off > np.where(self._near_tracking(), _STRANGE_TRACKING, _STRANGE_SHARE) * size)
+            & (self.off > _LEAST_STRANGE * usual)
+        )
+        strange = far & ~moved & (self.kind != NONE)
+        found.known &= ~strange
+        found.extra += [
+            frame for frame in np.flatnonzero(~self.in_slot).tolist() if not moved[frame]
+        ]
+
+    def _near_tracking(self) -> NDArray[np.bool_]:
+        """Return which frames are tracking frames with another one nearby."""
+        last = len(self._tracking_place) - 1
+        after = np.searchsorted(self._tracking_place, self.place, side="right")
+        before = np.searchsorted(self._tracking_place, self.place, side="left") - 1
+        ahead = self._tracking_place[np.minimum(after, last)] - self.place
+        behind = self.place - self._tracking_place[np.maximum(before, 0)]
+        ahead = np.where(after <= last, ahead, 1 << 30)
+        behind = np.where(before >= 0, behind, 1 << 30)
+        return np.asarray((self.kind == TRACKING) & (np.minimum(ahead, behind) <= self.near))
+
+    def _weigh(self, found: Verdicts) -> None:
+        """Say how sure each verdict is: against its being the other way, or none of them."""
+        gain = self._swap_gain(self.promise)
+        worst = np.full(len(self.place), -30.0)
+        if len(gain):
+            doubt = -np.abs(gain)
+            worst[:-1] = np.maximum(worst[:-1], doubt)
+            worst[1:] = np.maximum(worst[1:], doubt)
+        unmoved = np.ones(len(self.place), dtype=bool)
+        unmoved[found.repeated + found.swapped] = False
+        strangeness = self.off / (_STRANGE_SPREADS * self.spread(self.promise, self.kind))
+        worst = np.where(unmoved, np.maximum(worst, np.minimum(0.0, 20 * (strangeness - 1))), worst)
+        found.confidence = np.where(found.known, 1.0 / (1.0 + np.exp(worst)), 0.0)
+
+
+def _alike_over_time(
+    pictures: NDArray[np.float32], tracking: NDArray[np.intp], place: Ints
+) -> NDArray[np.bool_]:
+    """Return which tracking frames are like one of the four around them."""
+    if len(tracking) < 2:
+        return np.ones(len(tracking), dtype=bool)
+    order = np.argsort(place[tracking], kind="stable")
+    shown = pictures[tracking][order].reshape(len(tracking), -1)
+    level = shown.mean(axis=1)
+    usual_level = float(np.median(level))
+    least = np.full(len(shown), np.inf)
+    when = place[tracking][order]
+    near: NDArray[np.bool_] = np.zeros(len(shown), dtype=bool)
+    for apart in (1, 2):
+        if len(shown) <= apart:
+            break
+        a, b = shown[:-apart], shown[apart:]
+        gain = level[:-apart] / np.maximum(level[apart:], 1e-9)
+        change = np.abs(a - b * np.clip(gain, 0.9, 1.1)[:, None]).mean(axis=1)
+        change = change / max(usual_level, 1e-9)
+        interval = when[apart:] - when[:-apart]
+        close = interval <= 2 * apart * _usual_step(when)
+        near[:-apart] |= close
+        near[apart:] |= close
+        least[:-apart] = np.minimum(least[:-apart], change)
+        least[apart:] = np.minimum(least[apart:], change)
+    usual = float(np.median(least))
+    bright = (level > 0.5 * usual_level) & (level < 2.0 * usual_level)
+    good = np.empty(len(shown), dtype=bool)
+    # across a gap the performer may have moved by any amount
+    limit = np.where(near, max(_TRACKING_CHANGE, 4.0 * usual), 2.5 * _TRACKING_CHANGE)
+    good[order] = bright & (least < limit)
+    return good
+
+
+def _usual_step(when: Ints) -> float:
+    return max(1.0, float(np.median(np.diff(when))))
+
+
+def _same_as_before(pictures: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which frames are to the last bit the frame before, and not plain."""
+    same = np.zeros(len(pictures), dtype=bool)
+    equal = (pictures[1:] == pictures[:-1]).all(axis=(1, 2))
+    plain = pictures[1:].max(axis=(1, 2)) == pictures[1:].min(axis=(1, 2))
+    same[1:] = equal & ~plain
+    return same
+
+
+def _square(a: Floats) -> Floats:
+    return np.asarray((a * a).sum(axis=-1))
