@@ -12,7 +12,7 @@ COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Start here": ("demo",),
     "Capture": ("plan", "doctor", "capture", "verify", "simulate-hardware"),
     "Look at files": ("info", "frames"),
-    "Bring recordings in": ("import-take", "import-olat", "simulate-take"),
+    "Bring recordings in": ("import-take", "import-olat", "ingest", "simulate-take"),
     "Make reflectance fields": ("preprocess",),
     "Light them": ("relight",),
     "Set up": ("completion",),

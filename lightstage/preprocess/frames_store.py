@@ -265,6 +265,12 @@ class FramesStore:
             raise IndexError(f"rows {top} to {bottom} of {self.height} rows.")
         return self[index][top:bottom]
 
+    def front_bytes(self) -> bytes:
+        """Return what the recording's file held before its frames; empty where there is none."""
+        if not (self.path / "source_front").is_dir():
+            return b""
+        return self._array("source_front").tobytes()
+
     def identity(self) -> str:
         """Return the identity of the recording that was copied: the same as that of its file."""
         return self.info.source_identity
@@ -282,17 +288,20 @@ class FramesStore:
     def _per_frame(self, name: str) -> NDArray[Any] | None:
         if not (self.path / name).is_dir():
             return None
-        import zarr
-
-        try:
-            values = np.asarray(zarr.open_array(str(self.path / name), mode="r")[:])
-        except Exception as reason:  # zarr raises many kinds for a damaged array
-            raise DamagedDataError(f"{self.path}: '{name}' cannot be read: {reason}.") from None
+        values = self._array(name)
         if len(values) != len(self):
             raise DamagedDataError(
                 f"{self.path}: '{name}' has {len(values)} entries for {len(self)} frames."
             )
         return values
+
+    def _array(self, name: str) -> NDArray[Any]:
+        import zarr
+
+        try:
+            return np.asarray(zarr.open_array(str(self.path / name), mode="r")[:])
+        except Exception as reason:  # zarr raises many kinds for a damaged array
+            raise DamagedDataError(f"{self.path}: '{name}' cannot be read: {reason}.") from None
 
 
 def checksum(frame: NDArray[Any]) -> bytes:
@@ -382,11 +391,12 @@ def finish_store(store: Path, recording: Recording, checksums: NDArray[np.uint8]
         "exposure_ns": recording.exposure_ns,
         "frame_number": recording.first_frame_number + np.arange(count, dtype=np.int64),
         "xxh3_128": checksums,
+        "source_front": np.frombuffer(recording.front_bytes(), dtype=np.uint8),
     }
     for name, values in columns.items():
-        if values is None:
+        if values is None or not len(values):
             continue
-        names = ("frame", "byte")[: values.ndim]
+        names = ("byte",) if name == "source_front" else ("frame", "byte")[: values.ndim]
         array = group.create_array(
             name,
             shape=values.shape,

@@ -35,7 +35,7 @@ from lightstage.preprocess.frames_store import (
 )
 from lightstage.preprocess.ledger import Ledger
 from lightstage.preprocess.source import Recording
-from lightstage.preprocess.worker_process import one_thread_each, prepare_worker
+from lightstage.preprocess.worker_process import prepare_worker, starting_workers
 from lightstage.session import Take
 from lightstage.zarr_shards import ShardWriter
 
@@ -212,36 +212,37 @@ def _pool(
 
         yield copied_here
         return
-    with one_thread_each():
-        pool = ProcessPoolExecutor(
-            workers,
-            mp_context=get_context("spawn"),
-            initializer=_begin_work,
-            initargs=(recording, store),
-        )
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=_begin_work,
+        initargs=(recording, store),
+    )
 
-        def copied(shards: list[int]) -> Iterator[_ShardFigures]:
-            waiting = {pool.submit(_work, shard) for shard in shards}
-            try:
-                while waiting:
-                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
-            except BrokenProcessPool:
-                raise LightstageError(
-                    f"{store}: a worker process was killed (is there enough memory?); run the "
-                    f"command again to go on."
-                ) from None
-            except KeyboardInterrupt:
-                # what the workers have begun is finished and kept
-                pool.shutdown(wait=True, cancel_futures=True)
-                yield from _results(waiting)
-                raise
-
+    def copied(shards: list[int]) -> Iterator[_ShardFigures]:
+        waiting: set[Future[_ShardFigures]] = set()
         try:
-            yield copied
-        finally:
+            with starting_workers():
+                waiting.update(pool.submit(_work, shard) for shard in shards)
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        except BrokenProcessPool:
+            raise LightstageError(
+                f"{store}: a worker process was killed (is there enough memory?); run the "
+                f"command again to go on."
+            ) from None
+        except KeyboardInterrupt:
+            # what the workers have begun is finished and kept
             pool.shutdown(wait=True, cancel_futures=True)
+            yield from _results(waiting)
+            raise
+
+    try:
+        yield copied
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _results(futures: set[Future[_ShardFigures]]) -> Iterator[_ShardFigures]:

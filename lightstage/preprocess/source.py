@@ -114,6 +114,9 @@ class Recording(FrameSource, Protocol):
     def exposure_ns(self) -> NDArray[np.int64] | None:
         """Each frame's exposure in nanoseconds, or ``None``."""
 
+    def front_bytes(self) -> bytes:
+        """Return what the file holds before its frames; empty where there is no one file."""
+
 
 class CineSource:
     """A .cine file as a frame source.
@@ -226,6 +229,11 @@ class CineSource:
     def exposure_ns(self) -> NDArray[np.int64] | None:
         """Each frame's exposure in nanoseconds, or ``None``."""
         return self._cine.exposure_ns
+
+    def front_bytes(self) -> bytes:
+        """Return the file's headers, camera settings and tables of stamps, as they stand."""
+        with self.path.open("rb") as file:
+            return file.read(self._cine.header.file.off_image_offsets)
 
     def identity(self) -> str:
         """Return a hash of the file's size, frames, time stamps and some pixels."""

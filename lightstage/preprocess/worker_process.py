@@ -56,10 +56,16 @@ def keep_freed_memory() -> bool:
 
 
 @contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Start processes within this, and their numerical libraries use one thread each."""
+def starting_workers() -> Iterator[None]:
+    """Start processes within this: one thread each, and Ctrl-C cannot hit them while they start.
+
+    A Ctrl-C that comes meanwhile is raised in this process afterwards.
+    """
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    blocking = hasattr(signal, "pthread_sigmask")
+    # a new process inherits the mask, and keeps it
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if blocking else set()
     try:
         yield
     finally:
@@ -68,3 +74,5 @@ def one_thread_each() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+        if blocking:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from lightstage.preprocess.worker_process import keep_freed_memory, one_thread_each
+from lightstage.preprocess.worker_process import keep_freed_memory, starting_workers
 
 _PARENT = """
 import multiprocessing, os, time
@@ -57,7 +57,7 @@ def test_frames_do_not_map_memory_anew():
 def test_the_environment_is_left_as_it_was(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    with one_thread_each():
+    with starting_workers():
         assert os.environ["OMP_NUM_THREADS"] == os.environ["OPENBLAS_NUM_THREADS"] == "1"
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "OPENBLAS_NUM_THREADS" not in os.environ
