@@ -24,6 +24,8 @@ BAYER_ORDERS = ("GBRG", "RGGB", "BGGR", "GRBG")
 
 #: Mirroring about the outermost pixel keeps the phase of the colours.
 _MIRROR = cv2.BORDER_REFLECT_101
+#: How far, in pixels, the farthest sample lies that each method looks at.
+REACH_PX = {"bilinear": 1, "malvar": 2, "residual": 30}
 #: Pixels added on each side by ``residual``; even, so that the colours keep their phase.
 _MARGIN = 8
 #: Samples of one colour, along a line or on a side, over which colours are compared.
@@ -73,7 +75,8 @@ def demosaic(
         method: ``bilinear``: each colour by itself. ``malvar``: linear 5x5 filters (Malvar, He and
             Cutler 2004) on a balanced mosaic. ``residual``: residual interpolation (Kiku, Monno,
             Tanaka and Okutomi 2013, 2016), slopes from Laplacians, on a balanced mosaic.
-        balance: of the scene. ``None`` = measured; given, a crop comes out as in the whole frame.
+        balance: of the scene. ``None`` = measured; given, a crop that starts at an even row and
+            column comes out as in the whole frame from ``REACH_PX`` inside its border.
 
     Raises:
         InputError: the colour order or the method is not known, or the mosaic is no picture.
@@ -117,7 +120,7 @@ def demosaic_half(
     height, width = (side // 2 * 2 for side in mosaic.shape)
     whole = np.ascontiguousarray(mosaic[:height, :width])
     if balance is None:
-        balance = measure_balance(whole, cfa, black_level=black_level)
+        balance = measure_balance(whole, cfa, black_level=black_level, white_level=white_level)
     padded = np.asarray(cv2.copyMakeBorder(whole, 2, 2, 2, 2, _MIRROR))
     # split is several times faster than slicing, and filters are fastest on float32
     pairs = padded.reshape(height // 2 + 2, 2, width // 2 + 2, 2)
@@ -157,16 +160,20 @@ def _half_kernels(cfa: str, letter: str) -> tuple[Array, ...]:
     return tuple(np.ascontiguousarray(whole[y::2, x::2]) for y in (0, 1) for x in (0, 1))
 
 
-def measure_balance(mosaic: NDArray[np.generic], cfa: str, *, black_level: float = 0.0) -> Balance:
+def measure_balance(
+    mosaic: NDArray[np.generic], cfa: str, *, black_level: float = 0.0, white_level: float = 1.0
+) -> Balance:
     """Return the red and blue of a mosaic against its green, each within 0.2 to 5.
 
-    The slope of a line through black, fitted by least squares: bright parts count most. Large
-    mosaics are looked at in every other cell of 2x2.
+    The slope of a line through black, fitted by least squares: bright parts count most, and of a
+    picture as dark as its noise the answer is near 1. Large mosaics are looked at in every other
+    cell of 2x2. A tracking frame's balance suits all frames of its take.
 
     Args:
         mosaic: ``(height, width)`` light in any unit.
         cfa: the colours of the top left 2x2 pixels.
         black_level: value of no light.
+        white_level: value of full scale.
 
     Raises:
         InputError: the colour order is not known, or the mosaic is no picture.
@@ -183,8 +190,8 @@ def measure_balance(mosaic: NDArray[np.generic], cfa: str, *, black_level: float
             ).ravel()
             for at in (1 - x, x)
         )
-        power = float(green @ green)
-        slope = float(green @ colour) / power if power > 0.0 else 1.0
+        noise = 4.0 * float(_NOISE) * (white_level - black_level) ** 2 * green.size
+        slope = (float(green @ colour) + noise) / (float(green @ green) + noise)
         slopes.append(min(max(slope, _BALANCE_LIMITS[0]), _BALANCE_LIMITS[1]))
     return Balance(*slopes)
 
