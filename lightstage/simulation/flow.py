@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lightstage.simulation.camera import SimulatedCamera
 from lightstage.simulation.performer import Performer
-from lightstage.simulation.render import rasterise
+from lightstage.simulation.raster import rasterise
 
 Array = NDArray[np.float32]
 

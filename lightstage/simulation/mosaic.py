@@ -86,7 +86,8 @@ def _light_samples(scene: Scene, light: Array, colours: NDArray[np.intp], fine: 
     for start in range(0, len(fragments.pixel), _BLOCK):
         block = slice(start, start + _BLOCK)
         pixel, weights = fragments.pixel[block], fragments.weights[block]
-        corners = fragments.corners[block] + first_row.take(pixel)[:, None]
+        corners = fragments.faces.take(fragments.face[block], axis=0)
+        corners += first_row.take(pixel)[:, None]
         mixing = csr_array(
             (weights.ravel(), corners.ravel(), ends[: len(pixel) + 1]),
             shape=(len(pixel), len(rows)),

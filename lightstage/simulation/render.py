@@ -21,6 +21,7 @@ from lightstage.dome import Dome
 from lightstage.simulation.camera import SimulatedCamera
 from lightstage.simulation.horizon import vertex_normals
 from lightstage.simulation.model import PerformerModel
+from lightstage.simulation.raster import Fragments, rasterise
 from lightstage.simulation.shading import Surface, shade, surface_of
 
 Array = NDArray[np.float32]
@@ -30,123 +31,6 @@ SUPERSAMPLING = 2
 EXPOSURE = 1.0
 #: What the black curtain behind the performer sends back, by the share of light that reaches it.
 CURTAIN = 0.0008
-_NEAR_M, _FAR_M = 0.2, 10.0
-
-
-@dataclass(frozen=True, eq=False)
-class Fragments:
-    """What each covered sample of a picture shows.
-
-    All samples lie in a window of the picture: ``left``, ``top``, ``width``, ``height`` in samples.
-    ``pixel`` (n,) flat index into (height, width) of the window; ``face`` (n,) the triangle;
-    ``corners`` (n, 3) its vertices; ``weights`` (n, 3) barycentric, perspective-correct.
-    """
-
-    left: int
-    top: int
-    width: int
-    height: int
-    pixel: NDArray[np.int64]
-    face: NDArray[np.int64]
-    corners: NDArray[np.int32]
-    weights: Array
-
-    def gather(self, values: Array) -> Array:
-        """Return per-vertex ``(V,)`` or ``(V, k)`` values interpolated to the samples."""
-        from scipy.sparse import csr_array
-
-        ends = np.arange(0, 3 * len(self.pixel) + 1, 3, dtype=np.int32)
-        mixing = csr_array(
-            (self.weights.ravel(), self.corners.ravel(), ends), shape=(len(self.pixel), len(values))
-        )
-        return np.asarray(mixing @ values, np.float32)
-
-
-def rasterise(
-    vertices: Array, faces: NDArray[np.int32], camera: SimulatedCamera, supersampling: int = 1
-) -> Fragments:
-    """Return what each sample of the camera's picture shows, nearest surface first.
-
-    Args:
-        vertices: ``(V, 3)`` world metres.
-        faces: ``(F, 3)``, counter-clockwise from outside; those seen from behind are left out.
-        camera: where from.
-        supersampling: samples along each side of a pixel.
-    """
-    corners = vertices[faces]
-    towards = camera.position_m.astype(np.float32) - corners[:, 0]
-    front = np.flatnonzero((_outward(corners) * towards).sum(axis=1) > 0)
-    count = len(front)
-    left, top, width, height = _frame_around(vertices, camera, supersampling)
-    if count == 0 or width <= 0 or height <= 0:
-        nothing = np.zeros((0, 3), np.float32)
-        none = np.zeros(0, np.int64)
-        return Fragments(0, 0, 0, 0, none, none, nothing.astype(np.int32), nothing)
-    colours = np.empty((count, 3, 3), np.float32)
-    colours[:] = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0]], np.float32)
-    colours[:, :, 2] = ((np.arange(count) + 0.5) / count)[:, None]
-    settings = cv2.TriangleRasterizeSettings()
-    settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
-    settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
-    drawn, _ = cv2.triangleRasterize(
-        np.ascontiguousarray(corners[front].reshape(-1, 3)),
-        np.arange(3 * count, dtype=np.int32).reshape(-1, 3),
-        colours.reshape(-1, 3),
-        np.full((height, width, 3), -1.0, np.float32),
-        np.full((height, width), _FAR_M, np.float32),
-        _sheared(camera, left + 0.5 * width, top + 0.5 * height, supersampling),
-        2.0 * np.arctan(0.5 * height / (camera.focal_px * supersampling)),
-        _NEAR_M,
-        _FAR_M,
-        settings,
-    )
-    flat = drawn.reshape(-1, 3)
-    pixel = np.flatnonzero(flat[:, 2] >= 0)
-    samples = flat.take(pixel, axis=0)
-    face = front.take((samples[:, 2] * np.float32(count)).astype(np.int32), mode="clip")
-    samples[:, 2] = 1.0 - samples[:, 0] - samples[:, 1]
-    return Fragments(left, top, width, height, pixel, face, faces.take(face, axis=0), samples)
-
-
-def _outward(corners: Array) -> Array:
-    """Return normals ``(F, 3)``, of any length, of triangles ``(F, 3, 3)``."""
-    a, b = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
-    parts = [a[k - 2] * b[k - 1] - a[k - 1] * b[k - 2] for k in range(3)]
-    return np.stack(parts, axis=1)
-
-
-def _frame_around(
-    vertices: Array, camera: SimulatedCamera, supersampling: int
-) -> tuple[int, int, int, int]:
-    """Return left, top, width and height in samples of the window that holds all vertices.
-
-    It holds whole pixels.
-    """
-    pixels = camera.project(vertices) + 0.5
-    limits = (camera.width, camera.height)
-    left, top = (max(0, int(pixels[:, k].min()) - 1) for k in range(2))
-    right, bottom = (min(limits[k], int(pixels[:, k].max()) + 2) for k in range(2))
-    window = (left, top, right - left, bottom - top)
-    return (
-        window[0] * supersampling,
-        window[1] * supersampling,
-        window[2] * supersampling,
-        (window[3] * supersampling),
-    )
-
-
-def _sheared(
-    camera: SimulatedCamera, x: float, y: float, supersampling: int
-) -> NDArray[np.float64]:
-    """Return the world-to-camera matrix whose picture's middle is the sample ``(x, y)``.
-
-    The rasteriser's own axis always ends in the middle: shearing along it moves that place.
-    """
-    focal = camera.focal_px * supersampling
-    shear = np.eye(4)
-    shear[0, 2] = (x - 0.5 * camera.width * supersampling) / focal
-    shear[1, 2] = -(y - 0.5 * camera.height * supersampling) / focal
-    return np.asarray(shear @ camera.world_to_camera)
 
 
 @dataclass(frozen=True, eq=False)
