@@ -119,7 +119,7 @@ def _linked(time: NDArray[np.float64], step: NDArray[np.float64]) -> Beat:
         place = np.concatenate([[0], np.cumsum(whole)]).astype(np.int64)
         in_slot = np.concatenate([[True], whole > 0])
         loose = np.zeros(count, dtype=bool)
-        possible, lone = _possible(place, in_slot, {})
+        possible, lone = free_slots(place, in_slot, {})
         return Beat(place, in_slot, loose, True, _lost(place, 0, []), possible, lone=lone)
     fits &= whole <= 1  # what lies across a gap may be garbage: other ways around it are tried
     starts = np.concatenate([[0], np.flatnonzero(~fits) + 1])
@@ -180,7 +180,7 @@ def _chained(
     in_slot = anchored & ~twice
     strays = np.flatnonzero(~anchored)
     hints = _take_free_slots(time, place, anchored, in_slot, tolerance, longest)
-    possible, lone = _possible(place, in_slot, hints)
+    possible, lone = free_slots(place, in_slot, hints)
     lowest = int(place.min())
     place -= lowest
     possible = {f: tuple(p - lowest for p in places) for f, places in possible.items()}
@@ -235,7 +235,7 @@ def _take_free_slots(
     return hints
 
 
-def _possible(
+def free_slots(
     place: NDArray[np.int64], in_slot: NDArray[np.bool_], hints: dict[int, int]
 ) -> tuple[dict[int, tuple[int, ...]], frozenset[int]]:
     """Return for each frame without a slot the free ones around it, and which lie in order."""

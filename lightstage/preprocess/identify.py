@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lightstage.errors import SequenceError
 from lightstage.preprocess.beat import find_beat
 from lightstage.preprocess.coarse import coarse_picture, coarse_pictures
+from lightstage.preprocess.counting import settle
 from lightstage.preprocess.phase import find_phase, lean, lean_of_a_ball, tracking_residue
 from lightstage.preprocess.verdicts import Judge
 from lightstage.sequence import CaptureSequence
@@ -31,6 +32,8 @@ __all__ = [
 
 #: A take is refused when more than this share of its frames contradict the sequence.
 _MOST_CONTRADICTING = 0.2
+#: A frame placed by counting is trusted when its place is ahead of others by this (logarithm).
+_LEAST_LEAD = 3.0
 _NO_FRAMES: tuple[int, ...] = ()
 
 
@@ -80,10 +83,16 @@ def identify(
             f"{sequence.frames_per_window}."
         )
     beat = find_beat(time_ns, count, sequence.frame_rate_hz)
+    sure = np.full(count, 50.0)
+    if beat.loose[1:].any():
+        beat, sure = settle(pictures, beat, sequence, directions)
     residue, alike = tracking_residue(pictures, beat.place, beat.in_slot, sequence.period)
-    phase = find_phase(pictures, beat.place, beat.in_slot, residue, sequence, directions)
+    looked_at = pictures, beat.place, beat.in_slot, residue, sequence, directions
+    phase = find_phase(*looked_at, counted=not beat.stamped)
     judge = Judge(pictures, beat, phase.offset, sequence, directions)
     found = judge.judge()
+    found.known &= sure > _LEAST_LEAD
+    found.confidence = np.minimum(found.confidence, np.where(found.known, _odds(sure), 0.0))
     inside = found.step >= 0
     lost = ~found.known & inside
     lost[found.extra] = False
@@ -110,3 +119,7 @@ def identify(
         swapped=tuple(sorted(found.swapped)),
         extra=tuple(sorted(found.extra)),
     )
+
+
+def _odds(lead: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(lead, -50.0, 50.0))))

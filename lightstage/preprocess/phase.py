@@ -81,6 +81,8 @@ def find_phase(
     residue: int,
     sequence: CaptureSequence,
     directions: NDArray[np.float64],
+    *,
+    counted: bool = False,
 ) -> Phase:
     """Return where the take begins.
 
@@ -91,6 +93,7 @@ def find_phase(
         residue: place modulo the period of the tracking frames.
         sequence: what the lights did.
         directions: unit vectors towards the lights.
+        counted: whether places were found from the pictures, which may bend them to a preamble.
 
     Raises:
         SequenceError: the phase cannot be told, or preamble and pictures contradict each other.
@@ -106,7 +109,7 @@ def find_phase(
     looked_at = pictures, place, trusted, residue, sequence
     end = _preamble_end(*looked_at, None, directions)
     if end is None and clear:
-        end = _preamble_end(*looked_at, offset, directions)
+        end = _preamble_end(*looked_at, offset, directions, counted=counted)
     if end is not None:
         group = -(end + sequence.period - 1 - residue) // sequence.period % sequence.groups
         if by_appearance != group and clear:
@@ -180,14 +183,21 @@ def lean_of_a_ball(directions: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def _lean_of_a_ball(directions: bytes) -> NDArray[np.float64]:
-    towards = np.frombuffer(directions, dtype=np.float64).reshape(-1, 3)
+    lit, whole = pictures_of_a_ball(np.frombuffer(directions, dtype=np.float64).reshape(-1, 3))
+    return lean(lit, whole)
+
+
+def pictures_of_a_ball(
+    directions: NDArray[np.float64],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return coarse pictures of a matt ball under each light, and under all (not to scale)."""
     rows, columns = COARSE_SHAPE
     y, x = np.mgrid[1 : -1 : rows * 1j, -1 : 1 : columns * 1j]
     depth_squared = 1.0 - x * x - y * y
     seen = depth_squared > 0
     normals = np.stack([x, y, np.sqrt(np.maximum(depth_squared, 0.0))], axis=-1)
-    lit = np.maximum(np.einsum("yxc,lc->lyx", normals, towards), 0.0) * seen
-    return lean(lit.astype(np.float32), (normals[..., 2] * seen).astype(np.float32))
+    lit = np.maximum(np.einsum("yxc,lc->lyx", normals, directions), 0.0) * seen
+    return lit.astype(np.float32), (normals[..., 2] * seen).astype(np.float32)
 
 
 def _mean_correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -207,6 +217,8 @@ def _preamble_end(
     sequence: CaptureSequence,
     offset: int | None,
     directions: NDArray[np.float64],
+    *,
+    counted: bool = False,
 ) -> int | None:
     """Return the place of the first frame after the preamble, or ``None`` where there is none.
 
@@ -246,7 +258,11 @@ def _preamble_end(
                 fit = share < 0.25
             fits, misses = fits + fit, misses + (not fit)
             surprises += bool(fit and surprising[k])
-        enough = fits == length if offset is None else surprises >= _LEAST_SURPRISES + (misses > 0)
+        enough = (
+            fits == length
+            if offset is None
+            else surprises >= _LEAST_SURPRISES + (misses > 0) + 3 * counted
+        )
         clear = misses == 0 or (offset is not None and fits >= 2 * misses)
         if clear and enough and (best is None or fits > best[0]):
             best = fits, end

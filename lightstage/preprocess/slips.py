@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lightstage.preprocess.beat import Beat
+
 #: What a slip costs, in logarithms of probability: one frame lost, two, one too many, any other.
 _ONE_LOST, _TWO_LOST, _ONE_EXTRA, _ANY = 5.0, 6.5, 7.0, 10.0
 
@@ -80,10 +82,13 @@ def _sweep(
     return score, came_from
 
 
-def unwrapped(step: NDArray[np.int64], steps: int) -> NDArray[np.int64]:
-    """Return places whose remainders are ``step``, as near to counting as can be.
+def unwrapped(step: NDArray[np.int64], steps: int, beat: Beat) -> NDArray[np.int64]:
+    """Return places whose remainders are ``step``, as near to those of ``beat`` as can be.
 
-    Between two frames lies a loss of less than a cycle, or up to two frames too many.
+    Where the count may slip, less than a cycle is lost, or up to two frames are too many.
     """
-    change = (np.diff(step) + 2) % steps - 2
-    return np.concatenate([step[:1], step[0] + np.cumsum(change)])
+    moved = np.diff(step) - np.diff(beat.place)
+    # where it may not slip, the steps agree but for whole cycles
+    slip = (moved + 2) % steps - 2
+    placed = np.concatenate([[0], np.cumsum(np.diff(beat.place) + slip)])
+    return np.asarray(placed + step[0], dtype=np.int64)
