@@ -36,6 +36,9 @@ _NOISE = np.float32(1e-5)
 _TINY = np.float32(1e-9)
 #: How far red and blue may be from green before they are no longer made equally bright.
 _BALANCE_LIMITS = (0.2, 5.0)
+#: Balanced by this power: skin gains as much as from the whole, and strongly coloured things,
+#: whose colours do not change together, lose little.
+_BALANCE_POWER = 0.75
 
 # Malvar, He and Cutler 2004, figure 2: green at red and blue; red and blue at green, from those to
 # the left and right (transposed: from above and below); red at blue and blue at red
@@ -125,7 +128,8 @@ def demosaic_half(
     # split is several times faster than slicing, and filters are fastest on float32
     pairs = padded.reshape(height // 2 + 2, 2, width // 2 + 2, 2)
     phases = [part.astype(np.float32) for y in (0, 1) for part in cv2.split(pairs[:, y])]
-    gain = {"R": 1.0 / balance.red, "G": 1.0, "B": 1.0 / balance.blue}
+    red, blue = _gains(balance)
+    gain = {"R": 1.0 / red, "G": 1.0, "B": 1.0 / blue}
     planes = []
     for letter in "RGB":
         total: Array | None = None
@@ -240,7 +244,7 @@ def _malvar(light: Array, red: tuple[int, int], balance: Balance) -> Array:
     horizontal, vertical, diagonal = filtered(_BESIDE), filtered(_BESIDE.T), filtered(_ACROSS)
     colour = np.empty((*light.shape, 3), np.float32)
     colour[:, :, 1] = _keep_green(light, filtered(_GREEN), red)
-    for k, (y, x), gain in zip((0, 2), sites, balance, strict=True):
+    for k, (y, x), gain in zip((0, 2), sites, _gains(balance), strict=True):
         plane = colour[:, :, k]
         plane[y::2, x::2] = light[y::2, x::2]
         for (to_y, to_x), values in (
@@ -260,10 +264,15 @@ def _keep_green(light: Array, around: Array, red: tuple[int, int]) -> Array:
     return around
 
 
+def _gains(balance: Balance) -> tuple[float, float]:
+    """Return by what red and blue are divided before colours are compared."""
+    return balance.red**_BALANCE_POWER, balance.blue**_BALANCE_POWER
+
+
 def _balanced(light: Array, sites: tuple[tuple[int, int], ...], balance: Balance) -> Array:
-    """Return the mosaic with red and blue made as bright as green."""
+    """Return the mosaic with red and blue made about as bright as green."""
     level = light.copy()
-    for (y, x), gain in zip(sites, balance, strict=True):
+    for (y, x), gain in zip(sites, _gains(balance), strict=True):
         level[y::2, x::2] *= np.float32(1.0 / gain)
     return level
 
@@ -295,7 +304,7 @@ def _residual(light: Array, red: tuple[int, int], balance: Balance) -> Array:
     colour = np.empty((height, width, 3), np.float32)
     inside = (slice(margin, margin + height), slice(margin, margin + width))
     colour[:, :, 1] = green[inside]
-    for k, (y, x), gain in zip((0, 2), sites, balance, strict=True):
+    for k, (y, x), gain in zip((0, 2), sites, _gains(balance), strict=True):
         np.multiply(
             _against_green(level, green, y, x)[inside], np.float32(gain), out=colour[:, :, k]
         )
