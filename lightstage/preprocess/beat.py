@@ -26,6 +26,8 @@ _DRIFT = 2e-5
 _MOST_PIECES = 0.5
 #: A garbage stamp's frame is looked for within this many places of where it lies in the file.
 _NEAR = 16
+#: A garbage stamp's frame beside a longer gap is looked for this far into it.
+_EITHER_SIDE = 4
 
 
 @dataclass(frozen=True)
@@ -252,24 +254,23 @@ def free_slots(
         after = int(slotted[at]) if at < len(slotted) else -1
         if before < 0:
             nearest = int(place[after]) - (after - frame)
-            wanted = range(nearest, nearest - 4, -1)
+            wanted = list(range(nearest, nearest - _EITHER_SIDE, -1))
         elif after < 0:
             nearest = int(place[before]) + (frame - before)
-            wanted = range(nearest, nearest + 4)
+            wanted = list(range(nearest, nearest + _EITHER_SIDE))
         else:
             low, high = int(place[before]) + 1, int(place[after])
-            lone = high - low == after - before - 1
-            if lone:
+            if high - low == after - before - 1:  # as many slots as frames: in order
                 in_order.add(frame)
-            # as many slots as frames: in order
-            wanted = (
-                range(low + frame - before - 1, low + frame - before)
-                if lone
-                else range(low, min(high, low + _NEAR))
-            )
-        hint = [hints[frame]] if frame in hints and frame not in in_order else []
-        places = hint + [p for p in wanted if p not in taken and p not in hint]
-        possible[frame] = tuple(places)
+                wanted = [low + frame - before - 1]
+            else:
+                near = range(low, min(high, low + _EITHER_SIDE))
+                wanted = [*near, *range(max(high - _EITHER_SIDE, near.stop), high)]
+        free = tuple(p for p in wanted if p not in taken)
+        if frame in hints and (before < 0 or after < 0):
+            free = (hints[frame],)  # a frame far from all others, but on the beat
+            in_order.add(frame)
+        possible[frame] = free
     return possible, frozenset(in_order)
 
 

@@ -22,7 +22,7 @@ CLEAR_MARGIN = 0.05
 #: A tracking frame's picture differs from one nearby by less than this share.
 _ALIKE = 0.35
 #: So many frames of a preamble must be as it says and not as the cycle would have it.
-_LEAST_SURPRISES = 2
+_LEAST_SURPRISES = 3
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ def _preamble_end(
         enough = (
             fits == length
             if offset is None
-            else surprises >= _LEAST_SURPRISES + (misses > 0) + 3 * counted
+            else surprises >= _LEAST_SURPRISES + (misses > 0) + 2 * counted
         )
         clear = misses == 0 or (offset is not None and fits >= 2 * misses)
         if clear and enough and (best is None or fits > best[0]):

@@ -233,6 +233,8 @@ class Judge:
     def _place_loose_frames(self) -> None:
         """Give frames without a slot of their own the free one nearby that they fit."""
         taken = set(self.place[self.in_slot].tolist())
+        slotted = np.flatnonzero(self.in_slot)
+        first, last = int(slotted[0]), int(slotted[-1])
         for frame, places in self.possible.items():
             if self.same[frame]:
                 continue
@@ -241,17 +243,15 @@ class Judge:
             if not scored:
                 continue
             best, place = scored[0]
-            if frame in self.between:  # a false trigger, unless it fits well
-                if best > 3.0:
+            rival = scored[1][0] if len(scored) > 1 else np.inf
+            at_an_end = frame < first or frame > last
+            if frame in self.between:  # a false trigger, unless it fits its only slot well
+                if frame not in self.lone or best > 3.0:
                     continue
-            elif len(free) == 1 and frame in self.lone:
-                pass  # whatever it shows: that is judged like any other frame
-            else:
-                rival = scored[1][0] if len(scored) > 1 else np.inf
-                if best > _STRANGE_SPREADS or (best > 4.0 and rival < 1.5 * best):
-                    continue
-                if best > 2.0 and rival < 1.5 * best:
-                    place = free[0]
+            elif at_an_end and self.distance(frame, free[0], free[0] + self.offset)[1] < 4.0:
+                place = free[0]
+            elif frame not in self.lone and (best > 4.0 or rival < 2.0 * best + 1.0):
+                continue  # whatever lies in the only slot there is, is judged like any other
             self.place[frame], self.in_slot[frame] = place, True
             self.step[frame] = place + self.offset
             taken.add(place)
@@ -330,9 +330,12 @@ class Judge:
         spread = self.spread(self.promise, self.kind)
         size = np.sqrt(np.maximum(_square(self.promise), _square(self.seen)))
         usual = float(np.median(size[self.kind == OLAT]))
+        share = np.where(self.kind == TRACKING, _STRANGE_TRACKING, _STRANGE_SHARE)
         far = (
             (self.off > _STRANGE_SPREADS * spread)
-            & (self.off > np.where(self._near_tracking(), _STRANGE_TRACKING, _STRANGE_SHARE) * size)
+            & (self.off > share * size)
+            # without a tracking frame nearby nobody knows where the performer was
+            & (self._apart_from_tracking() <= self.near)
             & (self.off > _LEAST_STRANGE * usual)
         )
         strange = far & ~moved & (self.kind != NONE)
@@ -341,8 +344,8 @@ class Judge:
             frame for frame in np.flatnonzero(~self.in_slot).tolist() if not moved[frame]
         ]
 
-    def _near_tracking(self) -> NDArray[np.bool_]:
-        """Return which frames are tracking frames with another one nearby."""
+    def _apart_from_tracking(self) -> Ints:
+        """Return how many places off the nearest other tracking frame is."""
         last = len(self._tracking_place) - 1
         after = np.searchsorted(self._tracking_place, self.place, side="right")
         before = np.searchsorted(self._tracking_place, self.place, side="left") - 1
@@ -350,7 +353,7 @@ class Judge:
         behind = self.place - self._tracking_place[np.maximum(before, 0)]
         ahead = np.where(after <= last, ahead, 1 << 30)
         behind = np.where(before >= 0, behind, 1 << 30)
-        return np.asarray((self.kind == TRACKING) & (np.minimum(ahead, behind) <= self.near))
+        return np.asarray(np.minimum(ahead, behind))
 
     def _weigh(self, found: Verdicts) -> None:
         """Say how sure each verdict is: against its being the other way, or none of them."""
