@@ -35,7 +35,7 @@ class Subject:
 
 
 def follow_subject(
-    pictures: NDArray[np.float32], place: Ints, tracking: NDArray[np.intp], stray: Floats | None
+    pictures: NDArray[np.float32], place: Ints, tracking: NDArray[np.intp]
 ) -> Subject:
     """Return where the performer is in each frame, by the tracking frames around it.
 
@@ -43,10 +43,9 @@ def follow_subject(
         pictures: coarse pictures, ``(frames, rows, columns)``.
         place: each frame's place in time.
         tracking: indices of trusted tracking frames, at least one.
-        stray: light that is on in every frame, ``(rows, columns)``, or ``None``.
     """
     shown = pictures[tracking].astype(np.float64)
-    weight = np.maximum(shown if stray is None else shown - stray, 0.0)
+    weight = np.maximum(shown, 0.0)
     total = np.maximum(weight.sum(axis=(1, 2)), 1e-9)
     x, y = (
         np.arange(weight.shape[2], dtype=np.float64),
@@ -104,7 +103,8 @@ class LightModel:
 
     Attributes:
         smooth: by direction alone, ``(blocks, lights, 16)``.
-        noise: spread of a light's frames about what the light's other frames promise, relative.
+        particular: by how much each frame learned from is off that, ``(frames, 16)``.
+        within: how much frames of one light differ, squared; ``between``: frames of all lights.
     """
 
     def __init__(
@@ -114,9 +114,12 @@ class LightModel:
         place: Ints,
         directions: Floats,
         block_places: int,
-        weight: Floats | None = None,
+        prior: Floats | None = None,
     ) -> None:
-        """Learn from features ``(frames, 16)`` of frames that show ``light`` at ``place``."""
+        """Learn from features ``(frames, 16)`` of frames that show ``light`` at ``place``.
+
+        ``prior`` are features of each light from a calibration, ``(lights, 16)``.
+        """
         self._seen, self._light, self._place = seen, light, place
         self._block_places = block_places
         self._first = int(place.min())
@@ -125,12 +128,15 @@ class LightModel:
         self._last_block = blocks - 1
         block = self.block(place)
         self.smooth = np.empty((blocks, len(directions), seen.shape[1]))
-        start = np.ones(len(seen)) if weight is None else weight
+        start = np.ones(len(seen))
+        known = np.zeros((len(directions), seen.shape[1])) if prior is None else prior
+        unknown = seen - known[light]
         for b in range(blocks):
             # half a block more on either side, so that each has all lights
             near = np.abs(place - self._first - (b + 0.5) * block_places) <= block_places
             near = near if blocks > 1 else np.ones(len(seen), dtype=bool)
-            self.smooth[b] = basis @ _robust_fit(basis[light[near]], seen[near], start[near])
+            fit = robust_fit(basis[light[near]], unknown[near], start[near])
+            self.smooth[b] = known + basis @ fit
         self.particular = seen - self.smooth[block, light]
         self._sort()
         self._weigh()
@@ -158,19 +164,14 @@ class LightModel:
             within = between
         self.within, self.between = within, max(between - within, 1e-12)
 
-    def promised(self, place: Ints, light: Ints, without: NDArray[np.intp] | None = None) -> Floats:
-        """Return what ``light`` should look like at ``place``, ``(n, 16)``.
-
-        The frame at that very place, if one was learned from, and those whose places are given in
-        ``without`` are left out.
-        """
+    def promised(self, place: Ints, light: Ints) -> Floats:
+        """Return what ``light`` should look like at ``place``, ``(n, 16)``, by other places."""
         smooth = self.smooth[self.block(place), light]
         key = light * 1e9 + place
         at = np.searchsorted(self._key, key)
         total = np.zeros_like(smooth)
         count = np.zeros(len(place))
         last = len(self._key) - 1
-        banned = np.zeros(0) if without is None else np.asarray(without)
         for shift in range(-_OTHERS, _OTHERS + 1):
             other = np.clip(at + shift, 0, last)
             frame = self._order[other]
@@ -180,8 +181,6 @@ class LightModel:
                 & (self._light[frame] == light)
                 & (self._place[frame] != place)
             )
-            if len(banned):
-                usable &= ~np.isin(self._place[frame], banned)
             total += np.where(usable[:, None], self.particular[frame], 0.0)
             count += usable
         share = count * self.between / (count * self.between + self.within)
@@ -189,7 +188,17 @@ class LightModel:
         return np.asarray(smooth + share[:, None] * mean)
 
 
-def _robust_fit(basis: Floats, seen: Floats, weight: Floats) -> Floats:
+def look_features(lit: NDArray[np.float32], whole: NDArray[np.float32]) -> Floats:
+    """Return :func:`features` of pictures ``(lights, rows, columns)`` of one still subject.
+
+    ``whole`` is the same under all lights, as a tracking frame shows it.
+    """
+    every = np.concatenate([lit, whole[None]])
+    at = np.zeros(len(every), dtype=np.int64)
+    return features(every, follow_subject(every, at, np.array([len(lit)])))[:-1]
+
+
+def robust_fit(basis: Floats, seen: Floats, weight: Floats) -> Floats:
     """Return coefficients of a least-squares fit in which frames that stand out count little."""
     ridge = 1e-6 * np.eye(basis.shape[1]) * max(len(basis), 1)
     fit: Floats = np.zeros((basis.shape[1], seen.shape[1]))

@@ -121,7 +121,7 @@ def _linked(time: NDArray[np.float64], step: NDArray[np.float64]) -> Beat:
         place = np.concatenate([[0], np.cumsum(whole)]).astype(np.int64)
         in_slot = np.concatenate([[True], whole > 0])
         loose = np.zeros(count, dtype=bool)
-        possible, lone = free_slots(place, in_slot, {})
+        possible, lone = free_slots(place, in_slot)
         return Beat(place, in_slot, loose, True, _lost(place, 0, []), possible, lone=lone)
     fits &= whole <= 1  # what lies across a gap may be garbage: other ways around it are tried
     starts = np.concatenate([[0], np.flatnonzero(~fits) + 1])
@@ -181,8 +181,8 @@ def _chained(
         now = int(place[end])
     in_slot = anchored & ~twice
     strays = np.flatnonzero(~anchored)
-    hints = _take_free_slots(time, place, anchored, in_slot, tolerance, longest)
-    possible, lone = free_slots(place, in_slot, hints)
+    _take_free_slots(time, place, anchored, in_slot, tolerance, longest)
+    possible, lone = free_slots(place, in_slot)
     lowest = int(place.min())
     place -= lowest
     possible = {f: tuple(p - lowest for p in places) for f, places in possible.items()}
@@ -211,15 +211,14 @@ def _take_free_slots(
     in_slot: NDArray[np.bool_],
     tolerance: float,
     longest: float,
-) -> dict[int, int]:
-    """Put strays at the place of the frame before; return where on the beat their stamps lie.
+) -> None:
+    """Put strays at the place of the frame before, or where their stamps are on the beat.
 
-    Two frames that changed places together with their stamps are on the beat, out of order: they
-    get their slots.
+    They are on the beat where two frames changed places together with their stamps, and where a
+    frame lies alone between gaps.
     """
     anchors = np.flatnonzero(anchored)
     taken = set(place[anchored].tolist())
-    hints: dict[int, int] = {}
     for frame in np.flatnonzero(~anchored).tolist():
         after = int(np.searchsorted(anchors, frame))
         anchor = int(anchors[max(0, after - 1)])
@@ -230,15 +229,16 @@ def _take_free_slots(
         wanted = int(place[anchor]) + round(offset)
         if wanted in taken:
             continue
-        hints[frame] = wanted
-        if abs(offset) < _NEAR and 0 < after < len(anchors):
+        at_an_end = after in (0, len(anchors))
+        between = not at_an_end and place[anchor] < wanted < place[anchors[after]]
+        # a garbage stamp is seldom on the beat; far from all others it may be
+        if at_an_end or between or abs(offset) < _NEAR:
             place[frame], in_slot[frame] = wanted, True
             taken.add(wanted)
-    return hints
 
 
 def free_slots(
-    place: NDArray[np.int64], in_slot: NDArray[np.bool_], hints: dict[int, int]
+    place: NDArray[np.int64], in_slot: NDArray[np.bool_]
 ) -> tuple[dict[int, tuple[int, ...]], frozenset[int]]:
     """Return for each frame without a slot the free ones around it, and which lie in order."""
     slotless = np.flatnonzero(~in_slot)
@@ -267,9 +267,6 @@ def free_slots(
                 near = range(low, min(high, low + _EITHER_SIDE))
                 wanted = [*near, *range(max(high - _EITHER_SIDE, near.stop), high)]
         free = tuple(p for p in wanted if p not in taken)
-        if frame in hints and (before < 0 or after < 0):
-            free = (hints[frame],)  # a frame far from all others, but on the beat
-            in_order.add(frame)
         possible[frame] = free
     return possible, frozenset(in_order)
 

@@ -16,12 +16,12 @@ from lightstage.preprocess.appearance import (
     Floats,
     Ints,
     LightModel,
-    Subject,
     features,
     follow_subject,
+    look_features,
 )
 from lightstage.preprocess.beat import Beat, free_slots
-from lightstage.preprocess.phase import pictures_of_a_ball
+from lightstage.preprocess.phase import Looks
 from lightstage.preprocess.slips import find_slips, unwrapped
 from lightstage.sequence import CaptureSequence, StepKind
 
@@ -38,7 +38,11 @@ _LIKE, _BRIGHT = 0.75, 0.45
 
 
 def settle(
-    pictures: NDArray[np.float32], beat: Beat, sequence: CaptureSequence, directions: Floats
+    pictures: NDArray[np.float32],
+    beat: Beat,
+    sequence: CaptureSequence,
+    directions: Floats,
+    looks: Looks,
 ) -> tuple[Beat, Floats]:
     """Return a beat on which every frame has its place, and how sure each is.
 
@@ -47,6 +51,7 @@ def settle(
         beat: places that may slip where it says ``loose``.
         sequence: what the lights did.
         directions: unit vectors towards the lights.
+        looks: what something under the lights looks like, such as a ball.
 
     Returns:
         The beat, and for each frame by how much the likeliest course of all frames is ahead of the
@@ -61,10 +66,10 @@ def settle(
         return beat, np.zeros(len(pictures))
     # features ask for places only to know which tracking frames are nearest
     count = np.arange(len(pictures), dtype=np.int64)
-    seen = features(pictures, follow_subject(pictures, count, tracking, None))
+    seen = features(pictures, follow_subject(pictures, count, tracking))
     lights = np.array([step.light for step in sequence.cycle], dtype=np.int64)
     full = np.array([step.kind is StepKind.TRACKING for step in sequence.cycle])
-    fit = _fit_of_a_ball(seen, evidence, lights, full, directions)
+    fit = _fit_of_looks(seen, evidence, lights, full, looks)
     fit = _with_preamble(fit, seen, evidence, sequence)
     step, lead = find_slips(fit, beat.place, beat.loose)
     for _ in range(_ROUNDS):
@@ -76,7 +81,7 @@ def settle(
     place -= place.min()
     own = np.take_along_axis(fit, step[:, None], axis=1)[:, 0]
     in_slot = beat.in_slot & _best_of_each_place(place, own, beat.in_slot)
-    possible, lone = free_slots(place, in_slot, {})
+    possible, lone = free_slots(place, in_slot)
     loose = np.zeros(len(pictures), dtype=bool)
     settled = replace(beat, place=place, in_slot=in_slot, loose=loose, possible=possible, lone=lone)
     return settled, lead
@@ -102,20 +107,11 @@ def _looks_like_tracking(pictures: NDArray[np.float32], period: int) -> Floats:
     return np.asarray(np.where(level > _BRIGHT * usual, evidence, -4.0))
 
 
-def _fit_of_a_ball(
-    seen: Floats,
-    evidence: Floats,
-    lights: Ints,
-    full: NDArray[np.bool_],
-    directions: Floats,
+def _fit_of_looks(
+    seen: Floats, evidence: Floats, lights: Ints, full: NDArray[np.bool_], looks: Looks
 ) -> NDArray[np.float32]:
-    """Return how well each frame fits each step if the performer were a matt ball."""
-    balls, whole = pictures_of_a_ball(directions)
-    every = np.concatenate([balls, whole[None]])
-    at = np.arange(len(every), dtype=np.int64)
-    subject = follow_subject(every, at, np.array([len(balls)]), None)
-    subject = Subject(*(np.full(len(every), value[-1]) for value in _values(subject)))
-    expected = features(every, subject)[:-1]
+    """Return how well each frame fits each step if the performer looked like that."""
+    expected = look_features(*looks)
     ordinary = evidence < 0
     size = np.sqrt((seen[ordinary] ** 2).sum(axis=1))
     expected *= np.sqrt(np.mean(size**2) / np.mean((expected**2).sum(axis=1)))
@@ -142,10 +138,6 @@ def _with_preamble(
         other = 2.0 * evidence[:early] if mark == StepKind.TRACKING.value else dark
         fit[:early, column] = np.maximum(fit[:early, column], other - _NOT_A_PREAMBLE)
     return fit
-
-
-def _values(subject: Subject) -> tuple[Floats, ...]:
-    return (subject.centre_x, subject.centre_y, subject.width, subject.height, subject.total)
 
 
 def _fit_of_learned(

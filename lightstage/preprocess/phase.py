@@ -25,6 +25,10 @@ _ALIKE = 0.35
 _LEAST_SURPRISES = 3
 
 
+#: What something looks like under each light, ``(lights, rows, columns)``, and under all of them.
+Looks = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
 @dataclass(frozen=True)
 class Phase:
     """Where a take begins in its sequence.
@@ -80,7 +84,7 @@ def find_phase(
     trusted: NDArray[np.bool_],
     residue: int,
     sequence: CaptureSequence,
-    directions: NDArray[np.float64],
+    looks: Looks,
     *,
     counted: bool = False,
 ) -> Phase:
@@ -92,13 +96,13 @@ def find_phase(
         trusted: which frames' places are to be trusted.
         residue: place modulo the period of the tracking frames.
         sequence: what the lights did.
-        directions: unit vectors towards the lights.
+        looks: what something under the lights looks like, such as a ball.
         counted: whether places were found from the pictures, which may bend them to a preamble.
 
     Raises:
         SequenceError: the phase cannot be told, or preamble and pictures contradict each other.
     """
-    scores = _appearance_scores(pictures, place, trusted, residue, sequence, directions)
+    scores = _appearance_scores(pictures, place, trusted, residue, sequence, looks)
     ranked = np.sort(scores)[::-1]
     margin = float(ranked[0] - ranked[1]) if len(ranked) > 1 else 1.0
     by_appearance = int(scores.argmax())
@@ -107,9 +111,9 @@ def find_phase(
     offset = first_tracking - residue
     clear = margin >= CLEAR_MARGIN
     looked_at = pictures, place, trusted, residue, sequence
-    end = _preamble_end(*looked_at, None, directions)
+    end = _preamble_end(*looked_at, None, looks)
     if end is None and clear:
-        end = _preamble_end(*looked_at, offset, directions, counted=counted)
+        end = _preamble_end(*looked_at, offset, looks, counted=counted)
     if end is not None:
         group = -(end + sequence.period - 1 - residue) // sequence.period % sequence.groups
         if by_appearance != group and clear:
@@ -136,7 +140,7 @@ def _appearance_scores(
     trusted: NDArray[np.bool_],
     residue: int,
     sequence: CaptureSequence,
-    directions: NDArray[np.float64],
+    looks: Looks,
 ) -> NDArray[np.float64]:
     """Return for each group how well the take fits if its first tracking frame ends that group.
 
@@ -145,7 +149,7 @@ def _appearance_scores(
     """
     tracking = np.median(pictures[trusted & (place % sequence.period == residue)], axis=0)
     # frames and ball are both weighed by how much of the full-lit subject each cell holds
-    expected = lean_of_a_ball(directions)
+    expected = lean(*looks)
     observed = lean(pictures, tracking)
     in_cycle = (place - residue - 1) % sequence.cycle_frames
     cycle_lights = np.array([step.light for step in sequence.cycle])
@@ -178,19 +182,17 @@ def lean(pictures: NDArray[np.float32], tracking: NDArray[np.float32]) -> NDArra
 
 def lean_of_a_ball(directions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return :func:`lean` of a matt ball under each light, ``(lights, 3)``."""
-    return _lean_of_a_ball(np.asarray(directions, dtype=np.float64).tobytes()).copy()
+    return lean(*pictures_of_a_ball(directions))
+
+
+def pictures_of_a_ball(directions: NDArray[np.float64]) -> Looks:
+    """Return coarse pictures of a matt ball under each light, and under all (not to scale)."""
+    return _pictures_of_a_ball(np.asarray(directions, dtype=np.float64).tobytes())
 
 
 @lru_cache(maxsize=8)
-def _lean_of_a_ball(directions: bytes) -> NDArray[np.float64]:
-    lit, whole = pictures_of_a_ball(np.frombuffer(directions, dtype=np.float64).reshape(-1, 3))
-    return lean(lit, whole)
-
-
-def pictures_of_a_ball(
-    directions: NDArray[np.float64],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return coarse pictures of a matt ball under each light, and under all (not to scale)."""
+def _pictures_of_a_ball(buffer: bytes) -> Looks:
+    directions = np.frombuffer(buffer, dtype=np.float64).reshape(-1, 3)
     rows, columns = COARSE_SHAPE
     y, x = np.mgrid[1 : -1 : rows * 1j, -1 : 1 : columns * 1j]
     depth_squared = 1.0 - x * x - y * y
@@ -216,7 +218,7 @@ def _preamble_end(
     residue: int,
     sequence: CaptureSequence,
     offset: int | None,
-    directions: NDArray[np.float64],
+    looks: Looks,
     *,
     counted: bool = False,
 ) -> int | None:
@@ -239,7 +241,7 @@ def _preamble_end(
     # where no preamble would be, which of its frames would be a surprise?
     cycle_light = np.array([step.light for step in sequence.cycle])
     cycle_tracking = np.array([step.kind is StepKind.TRACKING for step in sequence.cycle])
-    level_of_light = lean_of_a_ball(directions)[:, 0]
+    level_of_light = lean(*looks)[:, 0]
     bright = (level_of_light > 0.25 * level_of_light.max())[cycle_light] & (cycle_light >= 0)
     tail = np.arange(-length, 0) % sequence.cycle_frames
     surprising = np.where(marks, ~cycle_tracking[tail], bright[tail] | cycle_tracking[tail])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lightstage.errors import SequenceError
 from lightstage.preprocess.appearance import Floats, Ints, LightModel, features, follow_subject
 from lightstage.preprocess.beat import Beat
+from lightstage.preprocess.light_faults import LightFaults, find_light_faults
 from lightstage.sequence import CaptureSequence, StepKind
 
 #: Kinds of step as numbers: none (before the sequence), dark, tracking, OLAT.
@@ -80,6 +81,7 @@ class Judge:
         offset: int,
         sequence: CaptureSequence,
         directions: Floats,
+        prior: Floats | None = None,
     ) -> None:
         """Learn what steps look like from frames at ``place``, of step ``place + offset``.
 
@@ -89,6 +91,7 @@ class Judge:
         self.pictures, self.place, self.in_slot = pictures, beat.place.copy(), beat.in_slot.copy()
         self.possible, self.between, self.lone = beat.possible, beat.between, beat.lone
         self.offset, self.table = offset, StepTable(sequence)
+        self.prior = prior
         self.near = 2 * sequence.period
         self.directions, self.block_places = directions, 3 * sequence.cycle_frames
         self.step = self.place + offset
@@ -102,7 +105,7 @@ class Judge:
                 f"frame_rate_hz in sequence.json."
             )
         self.tracking = tracking[good]
-        subject = follow_subject(pictures, self.place, self.tracking, None)
+        subject = follow_subject(pictures, self.place, self.tracking)
         self.seen = features(pictures, subject)
         self.same = _same_as_before(pictures)
         self._tracking_place = np.sort(self.place[self.tracking])
@@ -116,7 +119,12 @@ class Judge:
         self.left_out = left_out
         used = np.flatnonzero((self.kind == OLAT) & self.in_slot & ~left_out)
         self.model = LightModel(
-            self.seen[used], self.light[used], self.place[used], self.directions, self.block_places
+            self.seen[used],
+            self.light[used],
+            self.place[used],
+            self.directions,
+            self.block_places,
+            self.prior,
         )
         self.promise = self.promised(self.place, self.step)
         self.off = np.sqrt(((self.seen - self.promise) ** 2).sum(axis=1))
@@ -182,6 +190,15 @@ class Judge:
         self._find_strange(found)
         self._weigh(found)
         return found
+
+    def light_faults(self, found: Verdicts) -> LightFaults:
+        """Return which lights were not as they should be."""
+        used = found.known & (self.kind == OLAT)
+        used[found.repeated + found.swapped] = False
+        dark = (self.kind == DARK) & found.known
+        dark[found.repeated + found.swapped] = False
+        nothing = np.median(self.seen[dark], axis=0) if dark.any() else None
+        return find_light_faults(self.seen[used], self.light[used], nothing, self.directions)
 
     def _suspects(self) -> NDArray[np.bool_]:
         """Return frames that are better not learned from: off by far, or better the other way."""
@@ -275,7 +292,7 @@ class Judge:
                 much = self.off[frame] > 4.0 * spread[frame] and bright[frame]
                 if not much or change[frame - 1] > 0.2 * self.off[frame]:
                     continue
-            elif not same and change[frame - 1] > 0.5 * spread[frame - 1]:
+            elif not same and not (bright[frame] and change[frame - 1] < 0.5 * spread[frame - 1]):
                 continue
             alike = (self.kind[frame], self.light[frame]) == (
                 self.kind[frame - 1],
