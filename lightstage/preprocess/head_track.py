@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
-from scipy.interpolate import CubicSpline, make_smoothing_spline
+from scipy.interpolate import PchipInterpolator, make_smoothing_spline
 
 from lightstage.errors import InputError
 from lightstage.manifest import Manifest
@@ -85,12 +85,7 @@ class HeadTrack(Manifest):
     def centres(self, times_s: ArrayLike) -> NDArray[np.float64]:
         """Return the centres ``(n, 2)`` at times ``(n,)``."""
         times, known = np.asarray(self.times_s), np.asarray(self.centres_px)
-        wanted = np.clip(np.asarray(times_s, dtype=np.float64), times[0], times[-1])
-        if len(times) < 2:
-            return np.repeat(known[:1], len(wanted), axis=0)
-        path = CubicSpline(times, known, bc_type="natural")(wanted)
-        # between samples a cubic may leave their range: the crop stays inside the frame
-        return np.asarray(np.clip(path, known.min(axis=0), known.max(axis=0)))
+        return _between(times, known, np.asarray(times_s, dtype=np.float64))
 
 
 def track_head(source: FrameSource, frames: ArrayLike, times_s: ArrayLike) -> HeadTrack:
@@ -381,7 +376,7 @@ def _without_outliers(edges: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _grid(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return evenly spaced times that tell a path of this smoothness."""
     length = float(times_s[-1] - times_s[0])
-    count = int(np.ceil(length * 8.0 * FOLLOWED_HZ)) + 1
+    count = int(np.ceil(length * 16.0 * FOLLOWED_HZ)) + 1
     return np.linspace(times_s[0], times_s[-1], max(count, 1 if length == 0 else 2))
 
 
@@ -403,7 +398,10 @@ def _smooth(
 def _between(
     grid: NDArray[np.float64], path: NDArray[np.float64], times: NDArray[np.float64]
 ) -> NDArray[np.float64]:
+    """Return the path at ``times``: smooth, and never beyond its neighbouring samples.
+
+    So a crop that lies inside the frame at the samples does so between them.
+    """
     if len(grid) < 2:
         return np.repeat(path[:1], len(times), axis=0)
-    between = CubicSpline(grid, path, bc_type="natural")(times)
-    return np.asarray(np.clip(between, path.min(axis=0), path.max(axis=0)))
+    return np.asarray(PchipInterpolator(grid, path)(np.clip(times, grid[0], grid[-1])))

@@ -97,12 +97,13 @@ def test_the_whole_head_is_inside_with_room_at_all_times(seed, motion):
 
 @pytest.mark.parametrize("motion", ["talking", "violent"])
 def test_the_crop_does_not_jitter(motion):
-    """From a 140 Hz tracking frame to the next the velocity changes by under 1/100 pixel, while the
-    positions that were found jump by whole pixels of the small picture (7.5 of the frame's)."""
+    """From a 140 Hz tracking frame to the next the velocity changes by less than a swing of
+    100 pixels at 0.5 Hz changes it, 0.05 pixels, while the positions that were found jump by whole
+    pixels of the small picture (7.5 of the frame's)."""
     times, pictures, truths = seen(1, motion, 8.0)
     track = follow_head(pictures, times, frame_size=(1920, 1440))
     path = track.centres(np.arange(times[0], times[-1], 7 / 1000))
-    assert np.abs(np.diff(path, n=2, axis=0)).max() < 0.01
+    assert np.abs(np.diff(path, n=2, axis=0)).max() < 0.05
     found = np.array([find_head(picture)[:2] for picture in pictures]) * 7.5
     assert np.abs(np.diff(found, n=2, axis=0)).max() > 5
     # and it does follow: the head's slow motion is in it
