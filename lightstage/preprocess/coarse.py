@@ -7,6 +7,7 @@ filter, so the filter leaves no pattern.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -20,7 +21,9 @@ COARSE_SHAPE = (12, 16)
 _MOST_PAIRS = 4
 
 
-def coarse_pictures(source: FrameSource) -> NDArray[np.float32]:
+def coarse_pictures(
+    source: FrameSource, progress: Callable[[int, int], None] | None = None
+) -> NDArray[np.float32]:
     """Return a small gray picture of each frame, ``(frames, 12, 16)``, 0 = black, 1 = white level.
 
     Only :func:`coarse_rows` are read where the source can do that (``read_rows(index, rows)``
@@ -33,6 +36,8 @@ def coarse_pictures(source: FrameSource) -> NDArray[np.float32]:
     for index in range(len(source)):
         part = source[index][rows] if read_rows is None else read_rows(index, rows)
         pictures[index] = coarse_from_rows(part, *levels)
+        if progress is not None:
+            progress(index + 1, len(source))
     return pictures
 
 

@@ -249,13 +249,15 @@ def _preamble_end(
     best: tuple[int, int] | None = None
     for end in _candidates(length, last, residue, sequence, offset):
         fits = misses = surprises = 0
+        marked = [frame_at.get(end - length + k, -1) for k in np.flatnonzero(marks).tolist()]
+        alike = np.concatenate([shows, [frame for frame in marked if frame >= 0]]).astype(np.intp)
         for k, mark in enumerate(marks):
             frame = frame_at.get(end - length + k)
             if frame is None:
                 continue
             share = (float(level[frame]) - darkest) / (usual - darkest)
             if mark:
-                fit = 0.6 < share < 1.6 and _is_like_one_of(pictures, frame, shows, place)
+                fit = 0.6 < share < 1.6 and _is_like_one_of(pictures, frame, alike, place)
             else:
                 fit = share < 0.25
             fits, misses = fits + fit, misses + (not fit)

@@ -28,11 +28,13 @@ _TRACKING_CHANGE = 0.2
 #: A frame is not what its step says when it is this many spreads and this share off.
 _STRANGE_SPREADS, _STRANGE_SHARE, _STRANGE_TRACKING = 8.0, 0.7, 0.4
 #: and this share of a usual light's brightness.
-_LEAST_STRANGE = 0.3
+_LEAST_STRANGE = 0.5
 #: Before anything is seen, frames have changed places with this logarithm of probability.
 _SWAP_PRIOR = -9.0
 #: Frames that changed places differ the other way round by at least this share.
 _TURNED = 0.4
+#: Lights that differ less, as a share of a usual light's brightness, are not told apart.
+_LEAST_APART = 0.2
 
 
 class StepTable:
@@ -193,7 +195,7 @@ class Judge:
 
     def light_faults(self, found: Verdicts) -> LightFaults:
         """Return which lights were not as they should be."""
-        used = found.known & (self.kind == OLAT)
+        used = self.in_slot & (self.kind == OLAT)  # of a light that is dark, frames may be unknown
         used[found.repeated + found.swapped] = False
         dark = (self.kind == DARK) & found.known
         dark[found.repeated + found.swapped] = False
@@ -204,17 +206,35 @@ class Judge:
         """Return frames that are better not learned from: off by far, or better the other way."""
         spread = self.spread(self.promise, self.kind)
         size = np.sqrt(np.maximum((self.promise**2).sum(axis=1), (self.seen**2).sum(axis=1)))
-        suspects = (self.off > 5.0 * spread) & (self.off > 0.3 * size)
+        usual = float(np.median(size[self.kind == OLAT]))
+        suspects = (self.off > 5.0 * spread) & (self.off > 0.3 * np.maximum(size, 0.5 * usual))
         suspects |= self.same
         # by direction alone: where a light was seen twice, each of the two seems wrong
         smooth = self.promise.copy()
         olat = self.kind == OLAT
-        block = self.model.block(self.place[olat])
-        smooth[olat] = self.model.smooth[block, self.light[olat]]
+        smooth[olat] = self._smooth(np.flatnonzero(olat))
         gain = self._swap_gain(smooth)
         turned = np.flatnonzero(gain > 0.0)
         suspects[turned] = suspects[turned + 1] = True
-        return np.asarray(suspects & olat)
+        suspects &= olat
+        self._clear_faulty_lights(suspects)
+        return np.asarray(suspects)
+
+    def _clear_faulty_lights(self, suspects: NDArray[np.bool_]) -> None:
+        """Take frames off the suspects whose light looks the same wrong way each time."""
+        for light in np.unique(self.light[suspects]).tolist():
+            frames = np.flatnonzero((self.light == light) & self.in_slot)
+            if len(frames) < 2 or not suspects[frames].all():
+                continue
+            own = self.seen[frames]
+            change = np.sqrt(_square(own - own.mean(axis=0))).max()
+            wrong = float(np.median(np.sqrt(_square(own - self._smooth(frames)))))
+            suspects[frames] = change > 0.3 * wrong
+
+    def _smooth(self, frames: NDArray[np.intp]) -> Floats:
+        """Return what OLAT frames should look like by their lights' directions alone."""
+        block = self.model.block(self.place[frames])
+        return np.asarray(self.model.smooth[block, self.light[frames]])
 
     def _swap_gain(self, promise: Floats) -> Floats:
         """Return how much likelier it is that frames ``i`` and ``i + 1`` changed places.
@@ -244,7 +264,9 @@ class Judge:
         gain = -2.0 * along * apart / spread**2 + _SWAP_PRIOR
         own = _square(first - a) + _square(second - b)
         other = _square(first - b) + _square(second - a)
+        usual = float(np.median(np.sqrt(_square(promise[self.kind == OLAT]))))
         turned = possible & (along < -_TURNED * apart) & (other < 0.6 * own)
+        turned &= apart > _LEAST_APART * usual
         return np.asarray(np.where(turned, gain, np.where(possible, np.minimum(gain, -0.5), -30.0)))
 
     def _place_loose_frames(self) -> None:
