@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 Flow = NDArray[np.float32]
 Interpolation = Literal["linear", "cubic", "lanczos"]
-_INTERPOLATION = {
+#: OpenCV's number of each interpolation.
+INTERPOLATION_FLAGS = {
     "linear": cv2.INTER_LINEAR,
     "cubic": cv2.INTER_CUBIC,
     "lanczos": cv2.INTER_LANCZOS4,
@@ -63,7 +64,7 @@ def warp(
         map_x[outside] = 0.0  # remap's treatment of NaN coordinates is undefined
         map_y[outside] = 0.0
     warped = cv2.remap(
-        image, map_x, map_y, _INTERPOLATION[interpolation], borderMode=cv2.BORDER_REPLICATE
+        image, map_x, map_y, INTERPOLATION_FLAGS[interpolation], borderMode=cv2.BORDER_REPLICATE
     )
     if some_outside:
         warped[outside] = np.nan

@@ -187,6 +187,18 @@ def write_shard(
             writer.add(index, chunk)
 
 
+def write_chunk(path: str | os.PathLike[str], chunk: NDArray[Any], codec: BloscCodec) -> None:
+    """Write the file of a chunk that is not part of a shard: whole, on the disk, then named."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(codec.compress(chunk))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
 class ShardReader:
     """Reads single chunks of a shard file that :class:`ShardWriter` wrote.
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from lightstage import CaptureSequence, Dome, ReflectanceFields, Session
 from lightstage.errors import FieldsError, InputError
-from lightstage.fields import FieldsWriter, to_float, to_half
+from lightstage.aligned_store import FieldsWriter
+from lightstage.half_floats import to_float, to_half
 
 
 def write(path, sets=2, lights=5, height=6, width=8, finish=True):

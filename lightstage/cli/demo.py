@@ -65,7 +65,7 @@ def command(
     """
     from lightstage.fields import ReflectanceFields
     from lightstage.manifest import write_atomically
-    from lightstage.preprocess.jobs import preprocess_take
+    from lightstage.preprocess.jobs import JobOptions, preprocess_take
     from lightstage.simulation.recipe import SessionRecipe, simulate_session
 
     silent = quiet or as_json
@@ -106,7 +106,9 @@ def command(
         "preprocess",
         "which light is in which frame, and every light moved to its set's centre",
         "sets",
-        lambda progress: preprocess_take(take, workers=cores, progress=progress),
+        lambda progress: preprocess_take(
+            take, options=JobOptions(workers=cores), progress=progress
+        ),
     )
     fields = ReflectanceFields.open(take.path)
     quality = stage(
@@ -125,8 +127,8 @@ def command(
     report: dict[str, Any] = {
         "folder": str(output),
         "frames": result.frames,
-        "dropped_frames": len(result.identification.dropped),
-        "identified_by": result.identification.method,
+        "dropped_frames": len(result.plan.identification.dropped),
+        "identified_by": result.plan.identification.method,
         "sets": result.sets,
         **quality,
         **{f"seconds_{name}": spent for name, spent in seconds_by_stage.items()},
@@ -158,24 +160,26 @@ def _compare_with_truth(
     """Return PSNR against the truth with and without alignment; draw the set that moved most."""
     import numpy as np
 
-    from lightstage.preprocess.jobs import make_set, plan_take
+    from lightstage.preprocess.plan import plan_take
+    from lightstage.preprocess.set_maker import SetMaker
     from lightstage.preprocess.settings import PreprocessSettings
-    from lightstage.preprocess.source import CineSource
+    from lightstage.preprocess.source import open_source
     from lightstage.simulation.truth import read_truth, truth_sets
 
-    settings = PreprocessSettings()
-    unmoved = settings.replace(align={"method": "none"})
+    unmoved = PreprocessSettings.parse({"align": {"method": "none"}}, "demo")
     errors: dict[str, list[float]] = {"aligned": [], "unaligned": []}
     count = truth_sets(take.truth_path)
-    with CineSource(take.cine_path) as source:
-        plan = plan_take(take, source, settings)
+    with open_source(take) as source:
+        plan = plan_take(take, source, unmoved)
+        maker = SetMaker(source, unmoved)
         for index in range(count):
             truth = read_truth(take.truth_path, index)
             inside = truth.matte > 0.99
             number = source.first_frame_number + truth.centre_frame
             planned = next(p for p in plan.sets if p.centre_frame_number == number)
             aligned = fields[planned.index].olat
-            unaligned = make_set(source, planned, unmoved).olat.astype(np.float32)
+            still = maker.aligner(planned.frames, planned.part, maker.motion(planned))
+            unaligned = np.stack([image.astype(np.float32) for image in still.lights()])
             expected = np.clip(truth.olat[:, inside], 0.0, 1.0)
             for name, olat in (("aligned", aligned), ("unaligned", unaligned)):
                 errors[name].append(float(np.mean((olat[:, inside] - expected) ** 2)))

@@ -32,8 +32,8 @@ from lightstage.terminal import PATH, json_option, print_json, progress_bar, qui
 @click.option("--exposure", type=float, default=0.0, help="Brighten by so many stops.")
 @click.option(
     "--demosaic",
-    type=click.Choice(["edge-aware", "bilinear"]),
-    default="edge-aware",
+    type=click.Choice(["malvar", "bilinear", "residual"]),
+    default="malvar",
     show_default=True,
     help="How colour is interpolated.",
 )

@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lightstage.aligned_store import FieldsWriter
 from lightstage.colour import luminance
 from lightstage.dome import Dome, read_light_positions
 from lightstage.errors import DomeError, InputError
 from lightstage.exchange.file_names import NamePattern
-from lightstage.fields import FieldsWriter
 from lightstage.images import FLOAT_SUFFIXES, INTEGER_SUFFIXES, Transfer, read_image
 
 #: Full-lit pictures are scaled so that this percentile of luminance is at most display white.

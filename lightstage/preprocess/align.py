@@ -1,17 +1,29 @@
-"""Align: each OLAT frame is warped to the centre of its set."""
+"""Align: each OLAT frame is warped to its set's time, cropped and resized in one resampling."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightstage.fields import to_half
-from lightstage.preprocess.flow import equalise, flow_between, flows_from_centre
-from lightstage.preprocess.settings import PreprocessSettings
-from lightstage.warp import Flow, disagreement, warp
+from lightstage.half_floats import rounded, to_half
+from lightstage.preprocess.develop import DevelopedFrames
+from lightstage.preprocess.motion import SetMotion
+from lightstage.preprocess.settings import AlignSettings
+from lightstage.preprocess.view import View
+from lightstage.warp import INTERPOLATION_FLAGS
+
+#: Where a light's frames differ by more than this many times their usual difference, they are not
+#: of the same thing and are not mixed.
+_ALIKE_WITHIN = 2.5
+#: Images are stored in steps of about this part of the sensor's own.
+_STEPS_PER_SENSOR_STEP = 32.0
+#: The usual difference counts as noise up to this (linear light): beyond it frames do not agree.
+_MOST_NOISE = 0.02
 
 
 @dataclass(frozen=True)
@@ -19,11 +31,12 @@ class SetFrames:
     """Which frames make a set, and when each was taken.
 
     Attributes:
-        light_frames: index of each light's frame in the source, ``(lights,)``; -1 = missing.
-        light_times_s: when each was taken, ``(lights,)``.
+        light_frames: ``(lights, samples)`` index of each light's frames in the source, the set's
+            own first, then those of the cycles beside it; -1 = missing.
+        light_times_s: when each was taken, ``(lights, samples)``.
         tracking_frames: indices of the window's tracking frames, in order.
         tracking_times_s: when each was taken.
-        centre: which of the tracking frames is the set's centre.
+        centre: which of the tracking frames is nearest to the set's time.
     """
 
     light_frames: NDArray[np.int64]
@@ -32,67 +45,154 @@ class SetFrames:
     tracking_times_s: NDArray[np.float64]
     centre: int
 
+    @property
+    def lights(self) -> int:
+        """How many lights the set has."""
+        return len(self.light_frames)
 
-@dataclass(frozen=True)
-class AlignedSet:
-    """One aligned OLAT set; arrays as in :class:`lightstage.fields.ReflectanceField`.
-
-    ``olat`` is float16, as it is stored: a set never takes the room of float32.
-    """
-
-    olat: NDArray[np.float16]
-    full_lit: NDArray[np.float32]
-    confidence: NDArray[np.float32]
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """The lights that have no frame, ``(lights,)``."""
+        return np.asarray((self.light_frames < 0).all(axis=1))
 
 
-def align_set(
-    frames: SetFrames,
-    developed: Callable[[int], NDArray[np.float32]],
-    settings: PreprocessSettings | None = None,
-) -> AlignedSet:
-    """Return the set's images as they would look had nothing moved since its centre.
+class SetAligner:
+    """Makes one set's images, a light at a time.
 
     The flow at an OLAT frame's own time is interpolated between the flows to the tracking frames
-    before and after it, so that each light is resampled once.
-
-    Args:
-        frames: the window.
-        developed: gives the linear RGB frame of an index.
-        settings: of flow and alignment.
+    before and after it, brought to the output's pixels together with crop and size, and the frame
+    is resampled once.
     """
-    settings = settings or PreprocessSettings()
-    tracking = [developed(int(index)) for index in frames.tracking_frames]
-    full_lit = tracking[frames.centre]
-    lights = len(frames.light_frames)
-    olat = np.empty((lights, *full_lit.shape), dtype=np.float16)
-    trust = np.zeros(lights, dtype=np.float32)
-    present = np.flatnonzero(frames.light_frames >= 0)
-    olat[frames.light_frames < 0] = np.nan
-    if settings.align.method == "none":
-        for light in present:
-            olat[light] = to_half(developed(int(frames.light_frames[light])))
-        return AlignedSet(olat, full_lit, trust)
 
-    gray = equalise(tracking)
-    flows = flows_from_centre(gray, frames.centre, settings.flow)
-    agreement = [
-        _agreement(gray, flows, index, frames.centre, settings) for index in range(len(gray))
-    ]
-    for light in present:
-        before, share = _between(frames.light_times_s[light], frames.tracking_times_s)
-        flow = flows[before] * np.float32(1.0 - share) + flows[before + 1] * np.float32(share)
-        image = developed(int(frames.light_frames[light]))
-        warped = warp(image, flow, settings.align.interpolation)
-        outside = np.isnan(warped)
-        if outside.any():
-            # what moved in from outside the picture is not known: the unmoved pixel stands there
-            warped[outside] = image[outside]
-        olat[light] = to_half(warped)
-        trust[light] = agreement[before] * (1.0 - share) + agreement[before + 1] * share
-    return AlignedSet(olat, full_lit, trust)
+    def __init__(
+        self,
+        frames: SetFrames,
+        motion: SetMotion,
+        view: View,
+        developed: DevelopedFrames,
+        settings: AlignSettings,
+    ) -> None:
+        self._frames = frames
+        self._motion = motion
+        self._view = view
+        self._developed = developed
+        self._settings = settings
+        self._places = _output_places(view)
+        self._step = 2.0 ** -round(math.log2(_STEPS_PER_SENSOR_STEP / developed.sensor_step))
+        self._flow_scale = np.float32(motion.unit_px / view.developed_px)
+        #: Whether output pixels are source pixels, so that without motion none is resampled.
+        self._unscaled = bool(
+            view.level == 0
+            and (view.out_width, view.out_height) == (view.width, view.height)
+            and float(view.left).is_integer()
+            and float(view.top).is_integer()
+        )
+
+    def light(self, light: int) -> NDArray[np.float16]:
+        """Return one light's image ``(height, width, 3)``; NaN where it has no frame."""
+        size = (self._view.out_height, self._view.out_width, 3)
+        used = np.flatnonzero(self._frames.light_frames[light] >= 0)
+        if len(used) == 0:
+            return np.full(size, np.nan, np.float16)
+        if len(used) == 1:
+            return self._stored(self._sample(light, int(used[0])))
+        return self._stored(self._fused(light, [int(sample) for sample in used]))
+
+    def full_lit(self) -> NDArray[np.float16]:
+        """Return the set's full-lit image ``(height, width, 3)``: its centre tracking frame."""
+        frames = self._frames
+        frame = int(frames.tracking_frames[frames.centre])
+        flow = self._motion.flow[frames.centre].astype(np.float32)
+        return self._stored(self._warped(frame, flow))
+
+    def lights(self) -> Iterator[NDArray[np.float16]]:
+        """Yield every light's image in order."""
+        return (self.light(light) for light in range(self._frames.lights))
+
+    def confidence(self) -> NDArray[np.float32]:
+        """Return how far each light's alignment is trusted, ``(lights,)`` in [0, 1]."""
+        trusted = np.zeros(self._frames.lights, np.float32)
+        for light in np.flatnonzero(~self._frames.missing).tolist():
+            sample = int(np.flatnonzero(self._frames.light_frames[light] >= 0)[0])
+            before, share = self._between(light, sample)
+            figure = self._motion.confidence
+            trusted[light] = figure[before] * (1.0 - share) + figure[before + 1] * share
+        return trusted
+
+    def _stored(self, image: NDArray[np.float32]) -> NDArray[np.float16]:
+        """Return linear light as it is stored: rounded far below a step of the sensor."""
+        return to_half(rounded(image, self._step))
+
+    def _between(self, light: int, sample: int) -> tuple[int, float]:
+        time_s = float(self._frames.light_times_s[light, sample])
+        return between(time_s, self._frames.tracking_times_s)
+
+    def _sample(self, light: int, sample: int) -> NDArray[np.float32]:
+        """Return one frame of a light, aligned, linear."""
+        before, share = self._between(light, sample)
+        frame = int(self._frames.light_frames[light, sample])
+        if self._settings.method == "none":
+            return self._warped(frame, None)
+        flow = cv2.addWeighted(
+            self._motion.flow[before], 1.0 - share, self._motion.flow[before + 1], share, 0.0,
+            dtype=cv2.CV_32F,
+        )  # fmt: skip
+        return self._warped(frame, np.asarray(flow))
+
+    def _warped(self, frame: int, flow: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """Return a developed frame at the output's pixels, moved by a flow in stored units."""
+        view = self._view
+        image = self._developed.region(frame, view.region)
+        moves = flow is not None and bool(flow.any())
+        if not moves and self._unscaled:
+            top, left = int(view.top) - view.region.top, int(view.left) - view.region.left
+            return image[top : top + view.out_height, left : left + view.out_width]
+        places = self._places
+        if moves:
+            fine = cv2.resize(
+                flow, (view.out_width, view.out_height), interpolation=cv2.INTER_LINEAR
+            )
+            places = cv2.scaleAdd(fine, float(self._flow_scale), places)
+        drawn = cv2.remap(
+            image, places, None, INTERPOLATION_FLAGS[self._settings.interpolation],
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        return np.asarray(drawn, dtype=np.float32)
+
+    def _trust(self, light: int, sample: int) -> NDArray[np.float32]:
+        """Return how far each output pixel of a frame is trusted, ``(height, width)`` in [0, 1]."""
+        before, share = self._between(light, sample)
+        trust = cv2.addWeighted(
+            self._motion.trust[before], (1.0 - share) / 255.0,
+            self._motion.trust[before + 1], share / 255.0, 0.0, dtype=cv2.CV_32F,
+        )  # fmt: skip
+        size = (self._view.out_width, self._view.out_height)
+        return np.asarray(cv2.resize(trust, size, interpolation=cv2.INTER_LINEAR))
+
+    def _fused(self, light: int, samples: Sequence[int]) -> NDArray[np.float32]:
+        """Return the mean of a light's frames of several cycles, where they agree.
+
+        The set's own frame always counts; another counts where its motion is trusted and it
+        differs by no more than noise. Where the set's own is hidden, the trusted one stands in.
+        """
+        own = self._sample(light, samples[0])
+        own_trust = self._trust(light, samples[0])
+        weight = 0.05 + own_trust
+        total = own * weight[..., None]
+        for sample in samples[1:]:
+            other = self._sample(light, sample)
+            trust = self._trust(light, sample)
+            apart = np.abs(cv2.blur(cv2.subtract(other, own), (3, 3))).max(axis=-1)
+            usual = min(float(np.median(apart[::4, ::4])) * 1.5 + 1e-4, _MOST_NOISE)
+            alike = 1.0 / (1.0 + (apart / np.float32(_ALIKE_WITHIN * usual)) ** 4)
+            # where the set's own frame is hidden, it is no measure of the others
+            share = trust * (alike * own_trust + (1.0 - own_trust))
+            total += other * share[..., None]
+            weight += share
+        return np.asarray(total / weight[..., None], dtype=np.float32)
 
 
-def _between(
+def between(
     time_s: float, tracking_times_s: Sequence[float] | NDArray[np.float64]
 ) -> tuple[int, float]:
     """Return the tracking frame before ``time_s`` and how far on to the next it lies."""
@@ -101,19 +201,10 @@ def _between(
     return before, float((time_s - times[before]) / (times[before + 1] - times[before]))
 
 
-def _agreement(
-    gray: list[NDArray[np.uint8]],
-    flows: list[Flow],
-    index: int,
-    centre: int,
-    settings: PreprocessSettings,
-) -> float:
-    """Return the share of the lit picture in which flow there and back again agree."""
-    if index == centre:
-        return 1.0
-    back = flow_between(gray[index], gray[centre], settings.flow, -flows[index])
-    lit = gray[centre] > 16
-    if not lit.any():
-        return 0.0
-    near = disagreement(flows[index], back)[lit] <= settings.align.confident_within_px
-    return float(near.mean())
+def _output_places(view: View) -> NDArray[np.float32]:
+    """Return where each output pixel lies on the developed region, ``(height, width, 2)`` x, y."""
+    affine = view.output_to_developed()
+    places = np.empty((view.out_height, view.out_width, 2), np.float32)
+    places[..., 0] = np.arange(view.out_width) * affine[0, 0] + affine[0, 2]
+    places[..., 1] = (np.arange(view.out_height) * affine[1, 1] + affine[1, 2])[:, None]
+    return places

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightstage.errors import InputError
+from lightstage.half_floats import to_float, to_half
+from lightstage.preprocess.demosaic import (
+    BAYER_ORDERS as BAYER,
+)
+from lightstage.preprocess.demosaic import (
+    Balance,
+    demosaic,
+    demosaic_half,
+    measure_balance,
+)
 from lightstage.preprocess.settings import DevelopSettings
+from lightstage.preprocess.source import FrameSource
+from lightstage.preprocess.view import GUARD_PX, Rectangle
 
-#: Demosaicing works on integers: 8-bit values are lifted by this, so that a mean of four
-#: neighbours keeps its fraction.
-_LIFT_8BIT = 128
-_BAYER_ORDERS = ("GBRG", "RGGB", "BGGR", "GRBG")
-_METHOD_SUFFIX = {"bilinear": "", "edge-aware": "_EA"}
+_IDENTITY = tuple(np.eye(3).ravel().tolist())
 
 
 def develop(
@@ -23,6 +32,7 @@ def develop(
     black_level: float,
     white_level: float,
     settings: DevelopSettings | None = None,
+    level: int = 0,
 ) -> NDArray[np.float32]:
     """Return linear RGB ``(height, width, 3)``, 0.0 = black level, 1.0 = white level.
 
@@ -33,39 +43,148 @@ def develop(
         cfa: the colours of the top left 2x2 pixels, such as ``GBRG``; ``GRAY`` for none.
         black_level: stored value of no light.
         white_level: stored value of full scale.
-        settings: the demosaicing method.
+        settings: demosaicing and colour.
+        level: the picture comes out at ``1 / 2**level`` of the size, each pixel the mean of those
+            it stands for; height and width must be multiples of ``2**level``.
 
     Raises:
         InputError: the colour filter is not known.
     """
     settings = settings or DevelopSettings()
-    scale = 1.0
-    if stored.ndim == 3:
-        colour = stored
-    elif cfa == "GRAY":
-        colour = np.repeat(stored[..., None], 3, axis=2)
-    else:
-        mosaic = np.ascontiguousarray(stored)
-        if mosaic.dtype == np.uint8:
-            mosaic = mosaic.astype(np.uint16) * np.uint16(_LIFT_8BIT)
-            scale = 1.0 / _LIFT_8BIT
-        colour = cv2.cvtColor(mosaic, demosaic_code(cfa, settings.demosaic))
-    gain = scale / (white_level - black_level)
-    linear = colour.astype(np.float32)
-    linear *= np.float32(gain)
-    linear -= np.float32(black_level / (white_level - black_level))
-    return linear
+    span = white_level - black_level
+    if stored.ndim == 2 and cfa != "GRAY":
+        balance = None if settings.balance is None else Balance(*settings.balance)
+        if level and settings.demosaic == "malvar":
+            linear = demosaic_half(
+                stored, cfa, black_level=black_level, white_level=white_level, balance=balance
+            )
+            return _coloured(_smaller(linear, level - 1), settings)
+        mosaic = np.multiply(stored, np.float32(1.0 / span), dtype=np.float32)
+        mosaic -= np.float32(black_level / span)
+        linear = demosaic(mosaic, cfa, settings.demosaic, balance=balance)
+        return _coloured(_smaller(linear, level), settings)
+    colour = stored if stored.ndim == 3 else np.repeat(stored[..., None], 3, axis=2)
+    linear = np.multiply(colour, np.float32(1.0 / span), dtype=np.float32)
+    linear -= np.float32(black_level / span)
+    return _coloured(_smaller(linear, level), settings)
 
 
-def demosaic_code(cfa: str, method: str) -> int:
-    """Return OpenCV's conversion code for a colour filter array, named by its top left 2x2.
+def _smaller(linear: NDArray[np.float32], level: int) -> NDArray[np.float32]:
+    if not level:
+        return linear
+    height, width = linear.shape[:2]
+    size = (width >> level, height >> level)
+    return np.asarray(cv2.resize(linear, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
-    Raises:
-        InputError: the colour filter is not one of the four Bayer orders.
+
+def _coloured(linear: NDArray[np.float32], settings: DevelopSettings) -> NDArray[np.float32]:
+    """Return camera RGB after white balance and colour matrix."""
+    white = np.array(settings.white_balance, dtype=np.float64)
+    matrix = np.array(settings.colour_matrix, dtype=np.float64).reshape(3, 3) * white
+    if tuple(matrix.ravel().tolist()) == _IDENTITY:
+        return linear
+    return np.asarray(cv2.transform(linear, matrix.astype(np.float32)), dtype=np.float32)
+
+
+def with_balance(
+    settings: DevelopSettings, source: FrameSource, full_lit_frame: int
+) -> DevelopSettings:
+    """Return the settings with the colours' balance of a take, measured on a full-lit frame.
+
+    All frames of a take are demosaiced alike, and a crop as the whole.
     """
-    if cfa not in _BAYER_ORDERS:
-        raise InputError(
-            f"frames with the colour filter {cfa} cannot be developed; known are "
-            f"{', '.join(_BAYER_ORDERS)} and GRAY. Their stored values can still be had."
+    if settings.balance is not None or settings.demosaic == "bilinear" or source.cfa not in BAYER:
+        return settings
+    red, blue = measure_balance(
+        source[full_lit_frame],
+        source.cfa,
+        black_level=source.black_level,
+        white_level=source.white_level,
+    )
+    return settings.replace(balance=(round(red, 4), round(blue, 4)))
+
+
+def read_region(source: FrameSource, index: int, region: Rectangle) -> NDArray[np.generic]:
+    """Return a rectangle of a stored frame; only its rows are read."""
+    rows = source.read_window(index, region.top, region.bottom)
+    return rows[:, region.left : region.right]
+
+
+class DevelopedFrames:
+    """Developed regions of a source's frames, each developed once while it is remembered.
+
+    Sets follow each other at less than a window's length: most frames serve several. The oldest
+    are forgotten beyond ``most_bytes``. Values do not depend on which region was asked for first:
+    each is developed with a guard, on whole colour cells.
+
+    Args:
+        source: the take's frames.
+        settings: how they are developed.
+        level: at ``1 / 2**level`` of the source's size.
+        most_bytes: how much is remembered.
+        slack_px: developed around each region, so that one that drifts with the head still fits.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        settings: DevelopSettings,
+        level: int,
+        most_bytes: int,
+        slack_px: int = 0,
+    ) -> None:
+        self._source = source
+        self._settings = settings
+        self._level = level
+        self._most_bytes = most_bytes
+        self._slack_px = slack_px
+        self._bytes = 0
+        self._kept: OrderedDict[int, tuple[Rectangle, NDArray[np.float16]]] = OrderedDict()
+        #: How many frames have been developed so far.
+        self.developed = 0
+
+    @property
+    def sensor_step(self) -> float:
+        """One stored value of the sensor in linear light."""
+        return 1.0 / (self._source.white_level - self._source.black_level)
+
+    def region(self, index: int, region: Rectangle) -> NDArray[np.float32]:
+        """Return frame ``index``'s region at this level, ``(height, width, 3)`` linear."""
+        kept = self._kept.get(index)
+        if kept is None or not kept[0].contains(region):
+            if kept is not None:
+                self._bytes -= self._kept.pop(index)[1].nbytes
+            kept = self._develop(index, region)
+        else:
+            self._kept.move_to_end(index)
+        held, half = kept
+        top, left = (region.top - held.top) >> self._level, (region.left - held.left) >> self._level
+        height, width = region.height >> self._level, region.width >> self._level
+        return to_float(half[top : top + height, left : left + width])
+
+    def _develop(self, index: int, region: Rectangle) -> tuple[Rectangle, NDArray[np.float16]]:
+        source, level = self._source, self._level
+        if self._slack_px:
+            region = region.grown(self._slack_px, source.width, source.height)
+        guarded = region.grown(GUARD_PX, source.width, source.height)
+        stored = read_region(source, index, guarded)
+        whole = 1 << level
+        rows, columns = (size // whole * whole for size in stored.shape[:2])
+        linear = develop(
+            stored[:rows, :columns],
+            cfa=source.cfa,
+            black_level=source.black_level,
+            white_level=source.white_level,
+            settings=self._settings,
+            level=level,
         )
-    return int(getattr(cv2, f"COLOR_Bayer{cfa}2RGB{_METHOD_SUFFIX[method]}"))
+        self.developed += 1
+        top, left = (region.top - guarded.top) >> level, (region.left - guarded.left) >> level
+        height, width = region.height >> level, region.width >> level
+        half = to_half(linear[top : top + height, left : left + width])
+        if half.nbytes <= self._most_bytes:
+            self._kept[index] = (region, half)
+            self._bytes += half.nbytes
+            while self._bytes > self._most_bytes:
+                self._bytes -= self._kept.popitem(last=False)[1][1].nbytes
+        return region, half

@@ -4,51 +4,63 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
-import xxhash
-from numpy.typing import NDArray
 
-from lightstage.errors import LightstageError, SequenceError
-from lightstage.fields import FieldsWriter
-from lightstage.preprocess.align import AlignedSet, SetFrames, align_set
-from lightstage.preprocess.develop import develop
-from lightstage.preprocess.identify import Identification, coarse_pictures, identify
+from lightstage.aligned_store import HALF_CODEC, Kind, write_image, write_olat
+from lightstage.errors import InputError, LightstageError
+from lightstage.preprocess.costs import Costs, check_it_fits, estimate
+from lightstage.preprocess.develop import with_balance
 from lightstage.preprocess.ledger import Ledger
+from lightstage.preprocess.plan import SetPlan, TakePlan, plan_take, view_of
+from lightstage.preprocess.set_maker import MakerOptions, SetMaker
 from lightstage.preprocess.settings import PreprocessSettings
-from lightstage.preprocess.source import CineSource, FrameSource
+from lightstage.preprocess.source import FrameSource, open_path, open_source
+from lightstage.preprocess.store import (
+    create_store,
+    finish_store,
+    flagged_sets,
+    padded_motion,
+    store_digest,
+)
+from lightstage.preprocess.worker_process import keep_freed_memory, starting_workers
 from lightstage.session import Take
 
 #: Called with the number of sets done and the number of all sets.
 Progress = Callable[[int, int], None]
-#: Sets handed to the workers ahead of what they have finished, per worker.
+#: Sets handed to a worker ahead of what it has finished.
 _AHEAD = 2
+#: Neighbouring sets that go to one worker, which remembers the frames they share.
+_BATCH = 16
+#: Tracking frames of the sets to come that are remembered beyond a window's.
+_TRACKING_AHEAD = 8
+#: How long to wait for workers, and for any one set.
+_WORKERS_WITHIN_S = 60.0
+_SET_WITHIN_S = 1800.0
 
 
 @dataclass(frozen=True)
-class SetPlan:
-    """One OLAT set to make: its place in the store and its frames."""
+class JobOptions:
+    """How a job is run; what it makes does not depend on it.
 
-    index: int
-    time_s: float
-    centre_frame_number: int
-    frames: SetFrames
+    Attributes:
+        workers: worker processes on this machine; 1 = this process alone.
+        scheduler: address of a running ``dask.distributed`` scheduler, instead of ``workers``; its
+            workers must see the session under the same path.
+        dashboard: port of Dask's dashboard on 127.0.0.1, or ``None``.
+        memory_bytes: what all workers of this machine may use; ``None`` = what is free.
+    """
 
-
-@dataclass(frozen=True)
-class TakePlan:
-    """All sets of a take and what was found out about its frames."""
-
-    identification: Identification
-    sets: tuple[SetPlan, ...]
-    missing: tuple[tuple[int, int], ...] = field(default=())  # (set, light) without a frame
+    workers: int = 1
+    scheduler: str | None = None
+    dashboard: int | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,54 +68,18 @@ class PreprocessResult:
     """What :func:`preprocess_take` did."""
 
     path: Path
-    sets: int
+    kind: Kind
     made: int
     frames: int
+    plan: TakePlan
     seconds: dict[str, float]
-    identification: Identification
-    missing: tuple[tuple[int, int], ...]
+    stages: dict[str, float] = field(default_factory=dict)
+    flagged: int = 0
 
-
-def plan_take(take: Take, source: FrameSource, settings: PreprocessSettings) -> TakePlan:
-    """Identify a take's frames and choose those of each set.
-
-    Raises:
-        SequenceError: the take does not fit its sequence, or no whole set is in it.
-    """
-    sequence = take.sequence
-    found = identify(coarse_pictures(source), source.time_ns, sequence, take.dome.directions)
-    first, last = int(found.step_index[0]), int(found.step_index[-1])
-    windows = sequence.windows(settings.rate_hz, frame_count=last + 1, first_frame=first)
-    frame_of_step = found.frame_of_step()
-    times_s = _frame_times(source, found, sequence.frame_rate_hz)
-    # where a step has no frame, its time is still known: the steps are evenly spaced
-    step_time = np.poly1d(np.polyfit(found.step_index, times_s, 1))
-    sets: list[SetPlan] = []
-    missing: list[tuple[int, int]] = []
-    for window in windows:
-        tracking = [step for step in window.tracking.tolist() if step in frame_of_step]
-        if window.centre not in tracking or len(tracking) < 2:
-            continue
-        frames = np.array([frame_of_step.get(int(step), -1) for step in window.frames])
-        missing += [(len(sets), int(light)) for light in np.flatnonzero(frames < 0)]
-        times = np.where(frames >= 0, times_s[frames], step_time(window.frames))
-        indices = np.array([frame_of_step[step] for step in tracking])
-        centre = tracking.index(window.centre)
-        sets.append(
-            SetPlan(
-                index=len(sets),
-                time_s=float(times_s[indices[centre]]),
-                centre_frame_number=source.first_frame_number + int(indices[centre]),
-                frames=SetFrames(frames, times, indices, times_s[indices], centre),
-            )
-        )
-    if not sets:
-        raise SequenceError(
-            f"{take.path}: holds no whole OLAT set: {len(source)} frames from step {first} to "
-            f"{last}; a set needs {sequence.frames_per_window} frames from one tracking frame to "
-            f"another."
-        )
-    return TakePlan(found, tuple(sets), tuple(missing))
+    @property
+    def sets(self) -> int:
+        """How many sets the store has."""
+        return len(self.plan.sets)
 
 
 def preprocess_take(
@@ -111,8 +87,8 @@ def preprocess_take(
     settings: PreprocessSettings | None = None,
     *,
     output: Path | None = None,
-    workers: int = 1,
-    scheduler: str | None = None,
+    kind: Kind = "materialised",
+    options: JobOptions | None = None,
     progress: Progress | None = None,
 ) -> PreprocessResult:
     """Make a take's reflectance fields; sets that are done already are not made again.
@@ -121,217 +97,365 @@ def preprocess_take(
         take: the take, with its recording.
         settings: what to make.
         output: where the store goes; the take's ``aligned.zarr`` unless said otherwise.
-        workers: worker processes on this machine; 1 = this process alone.
-        scheduler: address of a running ``dask.distributed`` scheduler, instead of ``workers``;
-            its workers must see the session under the same path.
+        kind: whether the images are stored, or made from the recording when they are read.
+        options: how the job is run.
         progress: called after each set.
 
     Raises:
-        LightstageError: the take is damaged or does not fit its sequence.
+        LightstageError: the take is damaged, does not fit its sequence, or does not fit into
+            memory or on the disk.
     """
-    settings = settings or PreprocessSettings()
+    settings, options = settings or PreprocessSettings(), options or JobOptions()
     output = output or take.aligned_path
     seconds: dict[str, float] = {}
     started = time.perf_counter()
-    with CineSource(take.cine_path) as source:
+    with open_source(take) as source:
         plan = plan_take(take, source, settings)
+        settings = _resolved(settings, source, plan)
         seconds["identify"] = time.perf_counter() - started
+        costs = estimate(plan, source, settings, len(take.dome), kind)
         digest = _digest(take, source, settings)
-        ledger = Ledger(take.ledger_path / output.stem, digest)
-        done = _prepare_store(output, take, source, plan, settings, digest, ledger)
-    frames = len(plan.identification.step_index)
-    todo = [item for item in plan.sets if item.index not in done]
+        ledger = Ledger(take.ledger_path / output.stem, f"{digest}.{kind}")
+        done = _done_before(output, plan, digest, ledger, kind)
+        todo = [item for item in plan.sets if item.index not in done]
+        if todo:
+            share = len(todo) / len(plan.sets)
+            check_it_fits(costs, options.workers, output, options.memory_bytes, share)
+        if not done:
+            ledger.forget_all()
+            create_store(output, take, source, plan, settings, digest, kind)
+        work = _work(source, output, settings, kind, ledger, costs, plan)
+    started = time.perf_counter()
     finished = len(done)
     if progress:
         progress(finished, len(plan.sets))
-    started = time.perf_counter()
-    work = _SetWork(str(take.cine_path), str(output), settings)
-    for index, figures in _run(work, todo, workers, scheduler):
-        ledger.finish(_unit(index), **figures)
+    stages: dict[str, float] = {}
+    for figures in _run(work, todo, options):
         finished += 1
+        for name, spent in figures.get("stages", {}).items():
+            stages[name] = stages.get(name, 0.0) + spent
         if progress:
             progress(finished, len(plan.sets))
     seconds["align"] = time.perf_counter() - started
-    if todo:
-        lost = [item.index for item in plan.sets if not ledger.is_done(_unit(item.index))]
+    if todo or not _is_finished(output, digest, kind):
+        lost = [item.index for item in plan.sets if not ledger.is_done(unit(item.index))]
         if lost:
             raise LightstageError(f"{output}: sets {lost} were not made; run the command again.")
-        FieldsWriter.open(output).finish()
+        figures_of_all = [ledger.figures(unit(item.index)) for item in plan.sets]
+        finish_store(output, plan, figures_of_all)
     return PreprocessResult(
         path=output,
-        sets=len(plan.sets),
+        kind=kind,
         made=len(todo),
-        frames=frames,
+        frames=len(plan.identification.step_index),
+        plan=plan,
         seconds=seconds,
-        identification=plan.identification,
-        missing=plan.missing,
+        stages={name: round(spent, 3) for name, spent in stages.items()},
+        flagged=flagged_sets(output),
     )
 
 
-def make_set(source: FrameSource, plan: SetPlan, settings: PreprocessSettings) -> AlignedSet:
-    """Return one OLAT set of a plan, made from its frames."""
+@dataclass(frozen=True)
+class JobPlan:
+    """What a job would make and what it would cost, told without making it."""
 
-    def developed(index: int) -> NDArray[np.float32]:
-        return develop(
-            source[index],
-            cfa=source.cfa,
-            black_level=source.black_level,
-            white_level=source.white_level,
-            settings=settings.develop,
-        )
+    plan: TakePlan
+    costs: Costs
+    output: Path
+    width: int
+    height: int
+    seconds_per_set: float
 
-    return align_set(plan.frames, developed, settings)
+
+def plan_job(
+    take: Take,
+    settings: PreprocessSettings | None = None,
+    *,
+    output: Path | None = None,
+    kind: Kind = "materialised",
+    look: Progress | None = None,
+) -> JobPlan:
+    """Return what :func:`preprocess_take` would do; one set is made, timed and thrown away.
+
+    Args:
+        take: the take.
+        settings: what to make.
+        output: where the store would go.
+        kind: whether the images would be stored.
+        look: called while frames are looked at to identify them.
+
+    Raises:
+        LightstageError: as :func:`preprocess_take`.
+    """
+    settings = settings or PreprocessSettings()
+    output = output or take.aligned_path
+    with open_source(take) as source:
+        plan = plan_take(take, source, settings, look)
+        settings = _resolved(settings, source, plan)
+        costs = estimate(plan, source, settings, len(take.dome), kind)
+        view = view_of(plan.sets[0].part, source, settings)
+        cv2.setNumThreads(1)
+        keep_freed_memory()
+        options = MakerOptions(frames_bytes=costs.remembered_bytes)
+        maker = SetMaker(source, settings, options)
+        seconds = []
+        # the second of two neighbours finds frames developed, as all but the first of a job do
+        for item in plan.sets[:2]:
+            started = time.perf_counter()
+            aligner = maker.aligner(item.frames, item.part, maker.motion(item))
+            if kind == "materialised":
+                for image in aligner.lights():
+                    HALF_CODEC.compress(image)
+            seconds.append(time.perf_counter() - started)
+    return JobPlan(plan, costs, output, view.out_width, view.out_height, seconds[-1])
 
 
 @dataclass(frozen=True)
-class _SetWork:
-    """Makes one set and stores it; sent to worker processes."""
+class SetWork:
+    """Makes one set, stores it and records it in the ledger; sent to worker processes."""
 
-    cine_path: str
+    recording: str
     output: str
     settings: PreprocessSettings
+    kind: Kind
+    ledger: Ledger
+    options: MakerOptions
+    tracking: int
 
-    def __call__(self, plan: SetPlan) -> tuple[int, dict[str, Any]]:
-        cv2.setNumThreads(1)
+    def __call__(self, plan: SetPlan) -> dict[str, Any]:
+        """Make the set of ``plan`` and return what is recorded about it."""
         started = time.perf_counter()
-        with CineSource(Path(self.cine_path)) as source:
-            aligned = make_set(source, plan, self.settings)
-        FieldsWriter.open(self.output).write_set(
-            plan.index,
-            olat=aligned.olat,
-            full_lit=aligned.full_lit,
-            confidence=aligned.confidence,
-            time_s=plan.time_s,
-            centre_frame=plan.centre_frame_number,
-        )
-        return plan.index, {"seconds": round(time.perf_counter() - started, 3)}
+        maker = _maker_of_this_process(self)
+        motion = maker.motion(plan)
+        after_motion = time.perf_counter()
+        aligner = maker.aligner(plan.frames, plan.part, motion)
+        path = Path(self.output)
+        if self.kind == "materialised":
+            write_olat(path, plan.index, aligner.lights(), plan.frames.lights)
+        after_images = time.perf_counter()
+        write_image(path, "full_lit", plan.index, aligner.full_lit())
+        write_image(path, "flow", plan.index, padded_motion(motion.flow, self.tracking))
+        write_image(path, "trust", plan.index, padded_motion(motion.trust, self.tracking))
+        ended = time.perf_counter()
+        figures = {
+            "confidence": [round(float(value), 6) for value in aligner.confidence()],
+            "residual": float(motion.residual.mean()),
+            "residual_unaligned": float(motion.residual_unaligned.mean()),
+            "motion_px": float(motion.motion_px.max()),
+            "seconds": round(ended - started, 3),
+            "stages": {
+                "motion": round(after_motion - started, 4),
+                "images": round(after_images - after_motion, 4),
+                "grids": round(ended - after_images, 4),
+            },
+        }
+        self.ledger.finish(unit(plan.index), **figures)
+        return figures
 
 
-def _run(
-    work: _SetWork, todo: list[SetPlan], workers: int, scheduler: str | None
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the result of each set as it is done, in this process or by Dask workers."""
+#: This process's maker and what it was made for: consecutive sets share frames.
+_maker: tuple[tuple[str, PreprocessSettings, MakerOptions], SetMaker] | None = None
+
+
+def _maker_of_this_process(work: SetWork) -> SetMaker:
+    global _maker
+    key = (work.recording, work.settings, work.options)
+    if _maker is None or _maker[0] != key:
+        cv2.setNumThreads(1)
+        keep_freed_memory()
+        _maker = None  # the old one's memory goes before the new one's comes
+        _maker = (key, SetMaker(open_path(work.recording), work.settings, work.options))
+    return _maker[1]
+
+
+def _run(work: SetWork, todo: list[SetPlan], options: JobOptions) -> Iterator[dict[str, Any]]:
+    """Yield the figures of each set as it is done, in this process or by Dask workers."""
     if not todo:
         return
-    if scheduler is None and (workers <= 1 or len(todo) == 1):
-        for plan in todo:
-            yield work(plan)
+    if options.scheduler is None and (options.workers <= 1 or len(todo) == 1):
+        global _maker
+        try:
+            for plan in todo:
+                yield work(plan)
+        finally:
+            _maker = None
         return
-    from distributed import as_completed
+    with _client(min(options.workers, len(todo)), options) as client:
+        yield from _run_on(client, work, todo)
 
-    with _client(min(workers, len(todo)), scheduler) as client:
-        # few tasks at a time: the scheduler never sees a graph of the whole take
-        waiting = iter(todo)
-        ahead = max(2, _AHEAD * max(1, len(client.scheduler_info(n_workers=-1)["workers"])))
-        first = [client.submit(work, plan, pure=False) for plan in islice(waiting, ahead)]
-        queue = as_completed(first)
-        for future in queue:
-            yield future.result()
-            following = next(waiting, None)
-            if following is not None:
-                queue.add(client.submit(work, following, pure=False))
+
+def _run_on(client: Any, work: SetWork, todo: list[SetPlan]) -> Iterator[dict[str, Any]]:
+    """Yield the figures of sets made by a cluster's workers, a few at a time.
+
+    Neighbouring sets go to the same worker. The scheduler never sees a graph of the whole take. On
+    Ctrl-C no more sets are handed out; those under way are finished and recorded.
+    """
+    from distributed import wait
+
+    batches = deque(todo[start : start + _BATCH] for start in range(0, len(todo), _BATCH))
+    workers = len(_worker_addresses(client))
+    if len(batches) < 2 * workers:  # a short take is shared out evenly
+        size = max(1, -(-len(todo) // workers))
+        batches = deque(todo[start : start + size] for start in range(0, len(todo), size))
+    queues: dict[str, deque[SetPlan]] = {}
+    running: dict[Any, str] = {}
+
+    def hand_out() -> None:
+        for address in _worker_addresses(client):
+            queue = queues.setdefault(address, deque())
+            while sum(at == address for at in running.values()) < _AHEAD:
+                if not queue and batches:
+                    queue.extend(batches.popleft())
+                if not queue:
+                    break
+                future = client.submit(
+                    work, queue.popleft(), workers=[address], allow_other_workers=True, pure=False
+                )
+                running[future] = address
+        # what was meant for a worker that has gone goes to the others
+        for address in set(queues) - set(_worker_addresses(client)):
+            left = queues.pop(address)
+            if left:
+                batches.appendleft(list(left))
+
+    try:
+        hand_out()
+        while running:
+            done = _first_done(client, wait, list(running))
+            for future in done:
+                del running[future]
+                yield future.result()
+            hand_out()
+    except (KeyboardInterrupt, GeneratorExit):
+        _drain(wait, running)
+        raise
+    except BaseException:
+        client.cancel(list(running))
+        raise
+
+
+def _first_done(client: Any, wait: Any, futures: list[Any]) -> list[Any]:
+    """Return the futures that are done, at least one; every wait has an end."""
+    deadline = time.monotonic() + _SET_WITHIN_S
+    while True:
+        try:
+            return list(wait(futures, timeout=5, return_when="FIRST_COMPLETED").done)
+        except TimeoutError:
+            if client.status != "running":
+                raise LightstageError(
+                    "the Dask scheduler has gone; start it again and run the command again, what "
+                    "is done is kept."
+                ) from None
+            if not _worker_addresses(client):
+                client.wait_for_workers(1, timeout=_WORKERS_WITHIN_S)
+            if time.monotonic() > deadline:
+                raise LightstageError(
+                    f"no set was finished within {_SET_WITHIN_S / 60:g} minutes; look at the "
+                    f"workers' logs, and run the command again: what is done is kept."
+                ) from None
+
+
+def _drain(wait: Any, running: dict[Any, str]) -> None:
+    """Wait for the sets under way; their workers record them."""
+    if running:
+        try:
+            wait(list(running), timeout=_WORKERS_WITHIN_S)
+        except TimeoutError:
+            return
+
+
+def _worker_addresses(client: Any) -> list[str]:
+    return sorted(client.scheduler_info(n_workers=-1)["workers"])
 
 
 @contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
+def _client(workers: int, options: JobOptions) -> Iterator[Any]:
     from distributed import Client, LocalCluster
 
-    if scheduler is not None:
+    if options.scheduler is not None:
         try:
-            client = Client(scheduler, timeout=10)
+            client = Client(options.scheduler, timeout=10)
         except (OSError, ValueError, TimeoutError) as reason:
-            raise LightstageError(
-                f"{scheduler}: no Dask scheduler answers there ({reason}); start one with "
+            raise InputError(
+                f"{options.scheduler}: no Dask scheduler answers there ({reason}); start one with "
                 f"'dask scheduler' or leave --scheduler out."
             ) from None
         with client:
+            try:
+                client.wait_for_workers(1, timeout=_WORKERS_WITHIN_S)
+            except TimeoutError:
+                raise InputError(
+                    f"{options.scheduler}: the scheduler has no workers after "
+                    f"{_WORKERS_WITHIN_S:g} s; start some with 'dask worker {options.scheduler}'."
+                ) from None
             yield client
         return
-    with (
-        LocalCluster(
+    port = 0 if options.dashboard is None else options.dashboard
+    # started with Ctrl-C held back: it is this process's to heed, which then drains the workers
+    with starting_workers():
+        cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+            dashboard_address=f"127.0.0.1:{port}",
+            silence_logs=logging.CRITICAL,
+            memory_limit=0,  # planned beforehand (costs.py)
+        )
+    with cluster, Client(cluster) as client:
         yield client
 
 
-def _prepare_store(
-    output: Path,
-    take: Take,
+def _done_before(output: Path, plan: TakePlan, digest: str, ledger: Ledger, kind: Kind) -> set[int]:
+    """Return the sets that are done in a store of the same hash; none where there is no such."""
+    held = store_digest(output) if (output / "zarr.json").is_file() else None
+    if held is None or held[:2] != (digest, kind):
+        return set()
+    return {item.index for item in plan.sets if ledger.is_done(unit(item.index))}
+
+
+def _resolved(
+    settings: PreprocessSettings, source: FrameSource, plan: TakePlan
+) -> PreprocessSettings:
+    """Return the settings with what is measured once a take."""
+    first = plan.sets[len(plan.sets) // 2].frames
+    full_lit = int(first.tracking_frames[first.centre])
+    return settings.replace(develop=with_balance(settings.develop, source, full_lit))
+
+
+def _work(
     source: FrameSource,
-    plan: TakePlan,
+    output: Path,
     settings: PreprocessSettings,
-    digest: str,
+    kind: Kind,
     ledger: Ledger,
-) -> set[int]:
-    """Make the store, or go on with one of the same hash; return the sets that are done."""
-    if (output / "zarr.json").is_file() and _store_digest(output) == digest:
-        return {item.index for item in plan.sets if ledger.is_done(_unit(item.index))}
-    ledger.forget_all()
-    FieldsWriter.create(
-        output,
-        sets=len(plan.sets),
-        height=source.height,
-        width=source.width,
-        dome=take.dome,
-        rate_hz=settings.rate_hz or take.sequence.tracking_rate_hz,
-        attributes={
-            "digest": digest,
-            "take": take.name,
-            "sequence": take.sequence.model_dump(mode="json"),
-            "settings": settings.model_dump(mode="json"),
-            "identified_by": plan.identification.method,
-            "dropped_steps": plan.identification.dropped.tolist(),
-            "missing": [list(pair) for pair in plan.missing],
-        },
+    costs: Costs,
+    plan: TakePlan,
+) -> SetWork:
+    return SetWork(
+        recording=str(source.path.absolute()),
+        output=str(output.absolute()),
+        settings=settings,
+        kind=kind,
+        ledger=ledger,
+        options=MakerOptions(
+            frames_bytes=costs.remembered_bytes, tracking=plan.tracking + _TRACKING_AHEAD
+        ),
+        tracking=plan.tracking,
     )
-    return set()
 
 
-def _store_digest(output: Path) -> str | None:
-    import zarr
-
-    try:
-        digest = zarr.open_group(str(output), mode="r").attrs.get("digest")
-    except Exception:  # a damaged store is made anew
-        return None
-    return str(digest) if digest is not None else None
+def _is_finished(output: Path, digest: str, kind: Kind) -> bool:
+    return store_digest(output) == (digest, kind, True)
 
 
 def _digest(take: Take, source: FrameSource, settings: PreprocessSettings) -> str:
     """Return a hash of all that the sets depend on; a session keeps it when it is copied."""
-    recording = take.cine_path.stat()
-    stamps = source.time_ns
-    # without time stamps nothing but the file's own date tells one recording from another
-    identity = (
-        str(recording.st_mtime_ns) if stamps is None else xxhash.xxh3_64_hexdigest(stamps.tobytes())
-    )
     return settings.digest(
-        take.dome.model_dump_json(),
-        take.sequence.model_dump_json(),
-        f"{recording.st_size} {len(source)} {identity}",
+        take.dome.model_dump_json(), take.sequence.model_dump_json(), source.identity()
     )
 
 
-def _unit(index: int) -> str:
+def unit(index: int) -> str:
+    """Return the ledger's name of a set."""
     return f"set_{index:06d}"
-
-
-def _frame_times(
-    source: FrameSource, found: Identification, frame_rate_hz: float
-) -> NDArray[np.float64]:
-    """Return each frame's time in seconds from the take's first frame."""
-    counted = (found.step_index - found.step_index[0]) / frame_rate_hz
-    stamps = source.time_ns
-    if stamps is None or len(stamps) != len(counted):
-        return np.asarray(counted, dtype=np.float64)
-    stamped = (stamps - stamps[0]) / 1e9
-    # a garbage stamp is off by more than a frame; its place on the beat is the better time
-    good = np.abs(stamped - np.median(stamped - counted) - counted) < 1.0 / frame_rate_hz
-    return np.asarray(np.where(good, stamped, counted), dtype=np.float64)

@@ -2,47 +2,131 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import xxhash
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lightstage.manifest import Manifest
 from lightstage.warp import Interpolation
 
+Demosaic = Literal["bilinear", "malvar", "residual"]
+Quality = Literal["fast", "best"]
+Positive = Annotated[float, Field(gt=0, le=100)]
+
 
 class DevelopSettings(Manifest):
-    """From stored Bayer values to linear RGB."""
+    """From stored Bayer values to linear RGB.
 
-    demosaic: Literal["bilinear", "edge-aware"] = "edge-aware"
+    Colour is balanced and then mixed by the matrix, row by row: ``rgb = matrix @ (balance * raw)``.
+    A light's own gain is not taken out here: relighting divides its weights by it.
+    """
+
+    demosaic: Demosaic = "malvar"
+    balance: Annotated[
+        tuple[Positive, Positive] | None,
+        Field(description="red and blue of the scene against green; None: measured, once a take"),
+    ] = None
+    white_balance: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
+    colour_matrix: Annotated[
+        tuple[float, ...], Field(description="camera RGB to linear Rec.709, row by row")
+    ] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+    @model_validator(mode="after")
+    def _nine(self) -> Self:
+        if len(self.colour_matrix) != 9:
+            raise ValueError(f"colour_matrix has 9 numbers, these are {len(self.colour_matrix)}")
+        return self
 
 
 class FlowSettings(Manifest):
-    """Motion between tracking frames, by OpenCV's dense inverse search (Kroeger et al. 2016)."""
+    """Motion between tracking frames.
 
-    scale: Annotated[float, Field(gt=0, le=1, description="flow is found on images so scaled")] = (
-        1.0
-    )
+    ``dis`` is OpenCV's dense inverse search (Kroeger et al. 2016); ``deepflow`` (Weinzaepfel et
+    al. 2013) is better and ten times slower; any other name is a method that an installed package
+    offers as an entry point of the group ``lightstage.flow``.
+    """
+
+    method: Annotated[str, Field(min_length=1)] = "dis"
+    scale: Annotated[
+        float | None,
+        Field(gt=0, le=1, description="flow pixels per source pixel; None: as the output needs"),
+    ] = None
     finest_scale: Annotated[int, Field(ge=0, le=5)] = 1
     gradient_descent_iterations: Annotated[int, Field(ge=1)] = 12
     variational_iterations: Annotated[int, Field(ge=0)] = 5
+    warm_start: Annotated[
+        bool, Field(description="each flow starts from that to the tracking frame before")
+    ] = False
+    smoothing: Annotated[
+        float, Field(ge=0, description="of each pixel's path over time (Whittaker, 3rd order)")
+    ] = 3.0
+    still_below_px: Annotated[
+        float, Field(ge=0, description="motion below this is taken for noise, in flow pixels")
+    ] = 0.04
 
 
 class AlignSettings(Manifest):
-    """Warping each OLAT frame to its set's centre."""
+    """Warping each OLAT frame to its set's time."""
 
     method: Literal["flow", "none"] = "flow"
     interpolation: Interpolation = "cubic"
-    confident_within_px: Annotated[float, Field(gt=0)] = 1.0
+    confident_within_px: Annotated[
+        float, Field(gt=0, description="flow there and back agrees within this, in flow pixels")
+    ] = 1.0
+    fuse_cycles: Annotated[
+        int,
+        Field(ge=0, le=1, description="1: also use each light's frames one cycle before and after"),
+    ] = 0
+    fill_missing: Annotated[
+        bool, Field(description="a missing light is taken from the neighbouring cycle")
+    ] = False
+
+
+class CropSettings(Manifest):
+    """Which part of the frame is kept, and how large it comes out."""
+
+    mode: Literal["full", "face", "rectangle"] = "full"
+    rectangle: Annotated[
+        tuple[int, int, int, int] | None, Field(description="left, top, width, height in pixels")
+    ] = None
+    size: Annotated[
+        tuple[int, int] | None, Field(description="output width and height; None: not resized")
+    ] = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.mode == "rectangle") != (self.rectangle is not None):
+            raise ValueError("a rectangle goes with the mode 'rectangle', and only with it")
+        if self.rectangle is not None and (min(self.rectangle) < 0 or min(self.rectangle[2:]) < 16):
+            raise ValueError("a crop lies inside the frame and is at least 16 pixels wide and high")
+        if self.size is not None and not 16 <= min(self.size) <= max(self.size) <= 16384:
+            raise ValueError("an output size is 16 to 16384 pixels wide and high")
+        return self
 
 
 class PreprocessSettings(Manifest):
-    """All of the above, and the rate of the sets."""
+    """All of the above, and when the sets are."""
 
     rate_hz: Annotated[float | None, Field(gt=0)] = 25.0
+    exact_times: Annotated[
+        bool, Field(description="sets lie at their exact output time, not at a tracking frame")
+    ] = False
+    crop: CropSettings = CropSettings()
     develop: DevelopSettings = DevelopSettings()
     flow: FlowSettings = FlowSettings()
     align: AlignSettings = AlignSettings()
+
+    @classmethod
+    def of_quality(cls, quality: Quality) -> Self:
+        """Return the settings for ``fast``, the default, or ``best``, some ten times slower."""
+        if quality == "fast":
+            return cls()
+        return cls(
+            develop=DevelopSettings(demosaic="residual"),
+            flow=FlowSettings(finest_scale=0, variational_iterations=10),
+            align=AlignSettings(fuse_cycles=1),
+        )
 
     def digest(self, *inputs: str) -> str:
         """Return a hash of the settings and of what else the result depends on."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lightstage import Dome, ReflectanceFields
 from lightstage.errors import DomeError, InputError
-from lightstage.fields import FieldsWriter
+from lightstage.aligned_store import FieldsWriter
 from lightstage.relighting import (
     exposure_for,
     film_exposure,
