@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +15,8 @@ Array = NDArray[np.float32]
 
 #: A surface point that lies this far behind what is seen at its place is hidden.
 _HIDDEN_M = 0.004
+#: What is seen is looked up this much finer than pixels: outlines are sharp to a quarter of one.
+_FINENESS = 2
 
 
 def true_flow(
@@ -25,6 +26,8 @@ def true_flow(
 
     ``flow[y, x] = (dx, dy)``: what pixel (x, y) shows at ``time_s`` is at (x + dx, y + dy) at
     ``other_s``. NaN off the performer, and where that point is hidden or outside at ``other_s``.
+    Hidden is what lies more than 4 mm behind something else; at the outline of what hides it, that
+    is told to a quarter of a pixel.
     """
     return np.asarray(true_flow_to_times(performer, camera, time_s, [other_s])[0])
 
@@ -67,18 +70,26 @@ def _seen(
     camera: SimulatedCamera,
 ) -> NDArray[np.bool_]:
     """Return which surface points ``(n, 3)``, at pixels ``(n, 2)``, the camera sees."""
-    shown = rasterise(vertices, faces, camera)
-    depth = np.full((camera.height, camera.width), np.inf, np.float32)
+    shown = rasterise(vertices, faces, camera, _FINENESS)
+    height, width = camera.height * _FINENESS, camera.width * _FINENESS
+    depth = np.full(height * width, np.inf, np.float32)
+    front = np.zeros(height * width, np.int32)
     row, column = np.divmod(shown.pixel, max(shown.width, 1))
-    depth[row + shown.top, column + shown.left] = camera.distance_m - shown.gather(vertices)[:, 2]
-    # of the four pixels round a place the farthest counts: at an outline the others may show what
-    # is in front of it, or the background
-    around = np.asarray(
-        cv2.dilate(np.where(np.isinf(depth), 0.0, depth).astype(np.float32), np.ones((2, 2)))
-    )
-    x, y = places[:, 0], places[:, 1]
-    inside = (x > -0.5) & (x < camera.width - 0.5) & (y > -0.5) & (y < camera.height - 0.5)
-    # the dilated picture's pixel is the lower right one of its four
-    right = np.clip(np.floor(x).astype(np.int64) + 1, 0, camera.width - 1)
-    lower = np.clip(np.floor(y).astype(np.int64) + 1, 0, camera.height - 1)
-    return inside & (camera.distance_m - points[:, 2] < around[lower, right] + _HIDDEN_M)
+    sample = (row + shown.top) * width + column + shown.left
+    depth[sample] = camera.distance_m - shown.gather(vertices)[:, 2]
+    front[sample] = shown.face
+    # samples' middles lie between whole numbers: the nearest sample's column and row
+    x, y = (np.floor((places[:, k] + 0.5) * _FINENESS).astype(np.int64) for k in range(2))
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    nearest = np.clip(y, 0, height - 1) * width + np.clip(x, 0, width - 1)
+    hidden = camera.distance_m - points[:, 2] > depth[nearest] + _HIDDEN_M
+    # seen at a grazing angle, the point's own surface is that much nearer a quarter pixel away:
+    # what counts is where the plane of what is seen there meets the way to the point itself
+    doubtful = np.flatnonzero(hidden)
+    a, b, c = vertices[faces[front[nearest[doubtful]]]].astype(np.float64).transpose(1, 0, 2)
+    normal = np.cross(b - a, c - a)
+    way = points[doubtful].astype(np.float64) - camera.position_m
+    with np.errstate(divide="ignore", invalid="ignore"):
+        met = (normal * (a - camera.position_m)).sum(axis=1) / (normal * way).sum(axis=1)
+    hidden[doubtful] = (1.0 - met) * np.linalg.norm(way, axis=1) > _HIDDEN_M
+    return np.asarray(inside & ~hidden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -39,43 +40,64 @@ def hits(
     )
 
 
+def ray_flow(
+    performer: Performer, from_s: float, to_s: float, pixels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what rays say of pixels ``(n, 2)``: flow ``(n, 2)`` and how far in front of the point
+    something else is at ``to_s``, ``(n,)`` metres; NaN off the performer.
+    """
+    here, there = (performer.vertices(t).astype(np.float64) for t in (from_s, to_s))
+    faces, eye = performer.model.faces, CAMERA.position_m
+    flow, ahead_m = np.full((len(pixels), 2), np.nan), np.full(len(pixels), np.nan)
+    for index, (x, y) in enumerate(pixels):
+        right = (x - 0.5 * (CAMERA.width - 1)) / CAMERA.focal_px
+        up = -(y - 0.5 * (CAMERA.height - 1)) / CAMERA.focal_px
+        _, face, weights = hits(eye, np.array([right, up, -1.0]), here[faces])
+        if face < 0:
+            continue
+        point = weights @ there[faces[face]]
+        flow[index] = CAMERA.project(point) - [x, y]
+        way, _, _ = hits(eye, point - eye, there[faces])
+        ahead_m[index] = max(1.0 - way, 0.0) * np.linalg.norm(point - eye)
+    return flow, ahead_m
+
+
 @pytest.mark.parametrize("motion, from_s, to_s", [("talking", 0.4, 0.456), ("violent", 1.0, 0.93)])
 def test_flow_is_what_rays_find(motion: str, from_s: float, to_s: float) -> None:
     performer = Performer(3, motion)  # type: ignore[arg-type]
     flow = true_flow(performer, CAMERA, from_s, to_s)
-    here, there = (performer.vertices(t).astype(np.float64) for t in (from_s, to_s))
-    faces = performer.model.faces
-    eye = CAMERA.position_m
     rng = np.random.default_rng(5)
     pixels = np.column_stack([rng.integers(90, 230, 250), rng.integers(30, 215, 250)])
-    errors, hidden_right, hidden, visible_right, visible = [], 0, 0, 0, 0
-    for x, y in pixels:
-        right = (x - 0.5 * (CAMERA.width - 1)) / CAMERA.focal_px
-        up = -(y - 0.5 * (CAMERA.height - 1)) / CAMERA.focal_px
-        _, face, weights = hits(eye, np.array([right, up, -1.0]), here[faces])
-        found = flow[y, x]
-        if face < 0:
-            assert np.isnan(found).all()
-            continue
-        point = weights @ there[faces[face]]
-        expected = CAMERA.project(point) - [x, y]
-        towards = point - eye
-        distance, _, _ = hits(eye, towards, there[faces])
-        # in units of the way to the point; what lies within 2 mm to 8 mm may count as either
-        ahead_m = (1.0 - distance) * np.linalg.norm(towards)
-        if ahead_m > 0.008:
-            hidden += 1
-            hidden_right += bool(np.isnan(found).all())
-        elif ahead_m < 0.002:
-            visible += 1
-            visible_right += bool(np.isfinite(found).all())
-            if np.isfinite(found).all():
-                errors.append(np.hypot(*(found - expected)))
-    assert visible > 120
-    # a pixel's middle may fall on the other side of an edge by rounding: no more than one does
-    assert np.sort(errors)[-2] < 0.005
-    assert visible_right >= 0.97 * visible
-    assert hidden_right >= hidden - 1
+    expected, ahead_m = ray_flow(performer, from_s, to_s, pixels)
+    found = flow[pixels[:, 1], pixels[:, 0]]
+    off = np.isnan(expected[:, 0])
+    assert np.isnan(found[off]).all()
+    seen = np.isfinite(found[:, 0])
+    visible = ahead_m < 0.002
+    assert visible.sum() > 120 and seen[visible].mean() > 0.98
+    error = np.linalg.norm(found - expected, axis=1)[seen & visible]
+    # the rasteriser computes in single precision: of 300 pixels some 1e-5
+    assert error.max() < 1e-3
+
+
+@pytest.mark.parametrize("seed, from_s, to_s", [(0, 2.0, 1.93), (1, 1.5, 1.8)])
+def test_what_becomes_hidden_has_no_flow(seed: int, from_s: float, to_s: float) -> None:
+    """Told within 4 pixels of what becomes hidden, where it is hard; 2 to 8 mm may count as either.
+
+    Sharp to a quarter of a pixel: on outlines some of both kinds are taken for the other.
+    """
+    performer = Performer(seed, "violent")
+    found = np.isfinite(true_flow(performer, CAMERA, from_s, to_s)[..., 0])
+    covered = np.isfinite(true_flow(performer, CAMERA, from_s, from_s)[..., 0])
+    hidden = (covered & ~found).astype(np.uint8)
+    rows, columns = np.nonzero((cv2.dilate(hidden, np.ones((7, 7))) > 0) & covered)
+    chosen = np.random.default_rng(0).permutation(len(rows))[:400]
+    pixels = np.column_stack([columns, rows])[chosen]
+    _, ahead_m = ray_flow(performer, from_s, to_s, pixels)
+    seen = found[pixels[:, 1], pixels[:, 0]]
+    assert (ahead_m > 0.008).sum() > 20
+    assert (~seen[ahead_m > 0.008]).mean() > 0.9
+    assert seen[ahead_m < 0.002].mean() > 0.9
 
 
 def test_a_nose_that_turns_hides_the_cheek_behind_it() -> None:
