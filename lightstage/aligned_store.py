@@ -101,7 +101,7 @@ class FieldsWriter:
         )
         writer = cls(path, group)
         if kind == "materialised":
-            writer._create_olat(sets, lights, height, width)
+            writer.create_olat(sets, lights, height, width)
         for name, channels in {"full_lit": 3, **(extra or {})}.items():
             shape = (sets, height, width) + ((3,) if channels == 3 else ())
             group.create_array(
@@ -130,7 +130,8 @@ class FieldsWriter:
         writer.create_values("confidence", (sets, lights), "float32", float("nan"), ("light",))
         return writer
 
-    def _create_olat(self, sets: int, lights: int, height: int, width: int) -> None:
+    def create_olat(self, sets: int, lights: int, height: int, width: int) -> None:
+        """Make the array of images, one shard for each set."""
         self._group.create_array(
             "olat",
             shape=(sets, lights, height, width, 3),
@@ -205,10 +206,14 @@ class FieldsWriter:
 
 def write_olat(path: Path, index: int, images: Iterable[NDArray[np.float16]], lights: int) -> None:
     """Write set ``index``'s shard of a store that exists, without opening its metadata."""
-    shard = path / "olat" / "c" / str(index) / "0" / "0" / "0" / "0"
-    with ShardWriter(shard, lights, HALF_CODEC) as writer:
+    with ShardWriter(olat_shard(path, index), lights, HALF_CODEC) as writer:
         for light, image in enumerate(images):
             writer.add(light, image)
+
+
+def olat_shard(path: Path, index: int) -> Path:
+    """Return the file of set ``index``'s images; it is there when they all are."""
+    return path / "olat" / "c" / str(index) / "0" / "0" / "0" / "0"
 
 
 def write_image(path: Path, name: str, index: int, image: NDArray[Any]) -> None:

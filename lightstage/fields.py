@@ -79,7 +79,7 @@ class ReflectanceFields:
             InputError: there is nothing at ``path``, or no fields have been made for it yet.
             FieldsError: the store is damaged, unfinished or of a newer version.
         """
-        path = _find_store(Path(path))
+        path = find_store(Path(path))
         try:
             group = zarr.open_group(str(path), mode="r")
             attributes = dict(group.attrs)
@@ -254,7 +254,12 @@ class ReflectanceFields:
         return to_float(stored)
 
 
-def _find_store(path: Path) -> Path:
+def find_store(path: Path) -> Path:
+    """Return the store meant by its own path, a take's folder, or a session's of one take.
+
+    Raises:
+        InputError: there is none.
+    """
     if (path / "zarr.json").is_file():
         return path
     if not path.exists():

@@ -13,7 +13,7 @@ COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Capture": ("plan", "doctor", "capture", "verify", "simulate-hardware"),
     "Look at files": ("info", "frames"),
     "Bring recordings in": ("import-take", "import-olat", "ingest", "simulate-take"),
-    "Make reflectance fields": ("preprocess",),
+    "Make reflectance fields": ("preprocess", "convert"),
     "Light them": ("relight",),
     "Set up": ("completion",),
 }

@@ -114,9 +114,21 @@ def check_it_fits(
             f"{workers} workers of {in_gigabytes(costs.worker_bytes)} each need "
             f"{in_gigabytes(needed)} of memory, there are {in_gigabytes(available)}; {advice}."
         )
+    check_disk(output, round(costs.written_bytes * share))
+
+
+def check_disk(output: Path, to_write: int) -> None:
+    """Refuse to write more than the disk has to spare.
+
+    Args:
+        output: where it goes.
+        to_write: bytes, at the most.
+
+    Raises:
+        InputError: it does not fit.
+    """
     folder = next(p for p in (output, *output.absolute().parents) if p.exists())
     free = shutil.disk_usage(folder).free - _LEFT_FREE_BYTES
-    to_write = round(costs.written_bytes * share)
     if to_write > free:
         raise InputError(
             f"{output}: up to {in_gigabytes(to_write)} will be written, the disk has "

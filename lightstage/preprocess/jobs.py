@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 
@@ -32,6 +32,8 @@ from lightstage.preprocess.store import (
 from lightstage.preprocess.worker_process import keep_freed_memory, starting_workers
 from lightstage.session import Take
 
+#: What is handed to a worker at a time.
+Unit = TypeVar("Unit")
 #: Called with the number of sets done and the number of all sets.
 Progress = Callable[[int, int], None]
 #: Sets handed to a worker ahead of what it has finished.
@@ -115,7 +117,13 @@ def preprocess_take(
         seconds["identify"] = time.perf_counter() - started
         costs = estimate(plan, source, settings, len(take.dome), kind)
         digest = _digest(take, source, settings)
-        ledger = Ledger(take.ledger_path / output.stem, f"{digest}.{kind}")
+        ledger = Ledger(take.ledger_path / output.stem, digest)
+        held = store_digest(output)
+        if held is not None and held[0] == digest and held[1] != kind and held[2]:
+            # the same sets, kept otherwise: nothing is found anew
+            from lightstage.preprocess.convert import convert
+
+            convert(output, kind, options, progress)
         done = _done_before(output, plan, digest, ledger, kind)
         todo = [item for item in plan.sets if item.index not in done]
         if todo:
@@ -130,7 +138,7 @@ def preprocess_take(
     if progress:
         progress(finished, len(plan.sets))
     stages: dict[str, float] = {}
-    for figures in _run(work, todo, options):
+    for figures in run_jobs(work, todo, options):
         finished += 1
         for name, spent in figures.get("stages", {}).items():
             stages[name] = stages.get(name, 0.0) + spent
@@ -268,15 +276,27 @@ def _maker_of_this_process(work: SetWork) -> SetMaker:
     return _maker[1]
 
 
-def _run(work: SetWork, todo: list[SetPlan], options: JobOptions) -> Iterator[dict[str, Any]]:
-    """Yield the figures of each set as it is done, in this process or by Dask workers."""
+def run_jobs(
+    work: Callable[[Unit], dict[str, Any]], todo: list[Unit], options: JobOptions
+) -> Iterator[dict[str, Any]]:
+    """Yield what ``work`` returns for each unit as it is done, in this process or by Dask workers.
+
+    Args:
+        work: called with a unit; sent to workers by pickle.
+        todo: the units; neighbours go to the same worker.
+        options: how the job is run.
+
+    Raises:
+        InputError: no scheduler answers, or it has no workers.
+        LightstageError: a unit failed, or the workers have gone.
+    """
     if not todo:
         return
     if options.scheduler is None and (options.workers <= 1 or len(todo) == 1):
         global _maker
         try:
-            for plan in todo:
-                yield work(plan)
+            for item in todo:
+                yield work(item)
         finally:
             _maker = None
         return
@@ -284,11 +304,13 @@ def _run(work: SetWork, todo: list[SetPlan], options: JobOptions) -> Iterator[di
         yield from _run_on(client, work, todo)
 
 
-def _run_on(client: Any, work: SetWork, todo: list[SetPlan]) -> Iterator[dict[str, Any]]:
-    """Yield the figures of sets made by a cluster's workers, a few at a time.
+def _run_on(
+    client: Any, work: Callable[[Unit], dict[str, Any]], todo: list[Unit]
+) -> Iterator[dict[str, Any]]:
+    """Yield the results of units done by a cluster's workers, a few at a time.
 
-    Neighbouring sets go to the same worker. The scheduler never sees a graph of the whole take. On
-    Ctrl-C no more sets are handed out; those under way are finished and recorded.
+    Neighbouring units go to the same worker. The scheduler never sees a graph of the whole take. On
+    Ctrl-C no more units are handed out; those under way are finished and recorded.
     """
     from distributed import wait
 
@@ -297,7 +319,7 @@ def _run_on(client: Any, work: SetWork, todo: list[SetPlan]) -> Iterator[dict[st
     if len(batches) < 2 * workers:  # a short take is shared out evenly
         size = max(1, -(-len(todo) // workers))
         batches = deque(todo[start : start + size] for start in range(0, len(todo), size))
-    queues: dict[str, deque[SetPlan]] = {}
+    queues: dict[str, deque[Unit]] = {}
     running: dict[Any, str] = {}
 
     def hand_out() -> None:
@@ -408,7 +430,7 @@ def _client(workers: int, options: JobOptions) -> Iterator[Any]:
 
 def _done_before(output: Path, plan: TakePlan, digest: str, ledger: Ledger, kind: Kind) -> set[int]:
     """Return the sets that are done in a store of the same hash; none where there is no such."""
-    held = store_digest(output) if (output / "zarr.json").is_file() else None
+    held = store_digest(output)
     if held is None or held[:2] != (digest, kind):
         return set()
     return {item.index for item in plan.sets if ledger.is_done(unit(item.index))}

@@ -22,6 +22,8 @@ from lightstage.session import Take
 #: flagged.
 LEAST_CONFIDENCE = 0.6
 MOST_RESIDUAL = 0.08
+#: The arrays from which a set's images can be made again.
+MADE_FROM_FLOWS = ("flow", "trust", "light_frame", "tracking_frame", "crop")
 #: Values per set that come from the work itself: name, type, fill, further axes.
 _FIGURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "residual": ("float32", ()),
@@ -147,6 +149,8 @@ def set_frames(group: zarr.Group, index: int) -> SetFrames:
 
 def store_digest(path: Path) -> tuple[str, str, bool] | None:
     """Return a store's digest, its kind and whether it is finished; ``None`` where it is none."""
+    if not (path / "zarr.json").is_file():
+        return None
     try:
         attributes = dict(zarr.open_group(str(path), mode="r").attrs)
         return str(attributes["digest"]), str(attributes["kind"]), bool(attributes["finished"])

@@ -61,6 +61,10 @@ class VirtualSets:
         options = MakerOptions(frames_bytes=_REMEMBERED_BYTES)
         return SetMaker(self._source, self._settings, options)
 
+    def check_recording(self) -> None:
+        """Raise FieldsError unless the recording is there."""
+        _ = self._source
+
     def motion(self, index: int) -> SetMotion:
         """Return the stored motion of a set."""
         count = int((np.asarray(self._group["tracking_frame"][index]) >= 0).sum())
