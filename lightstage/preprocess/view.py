@@ -24,6 +24,8 @@ _MARGIN_PX = 32
 _MOST_FLOW_PIXELS = 420_000
 #: Developed regions start and end at multiples of this: whole colour cells at every level.
 _ALIGNED_PX = 16
+#: The level at which one developed pixel is as large as that.
+_MOST_LEVEL = 4
 #: Pixels around a region that are developed with it, so that its own do not feel the border: as far
 #: as any method of demosaicing looks.
 GUARD_PX = 32
@@ -114,7 +116,7 @@ class View(NamedTuple):
         left, top, width, height = part
         out_width, out_height = size or (round(width), round(height))
         shrink = min(width / out_width, height / out_height)
-        level = max(0, round(math.log2(max(shrink, 1.0))))
+        level = min(_MOST_LEVEL, round(math.log2(max(shrink, 1.0))))
         margin = max(_MARGIN_PX, round(_MARGIN_SHARE * max(width, height)))
         inner = Rectangle(
             math.floor(left), math.floor(top), math.ceil(width) + 1, math.ceil(height) + 1
