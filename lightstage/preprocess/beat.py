@@ -21,7 +21,9 @@ _GAP_COST = 0.4
 #: A gap that long at the very end or beginning is looked at more closely.
 _SHORT_GAP = 3
 #: The beat is known to this share.
-_DRIFT = 2e-5
+_DRIFT = 5e-5
+#: A stamp that is this far off the beat, in beats, is not on it.
+_WORST = 0.3
 #: With more pieces than this share of the frames, the stamps are of no use.
 _MOST_PIECES = 0.5
 #: A garbage stamp's frame is looked for within this many places of where it lies in the file.
@@ -108,15 +110,17 @@ def _linked(time: NDArray[np.float64], step: NDArray[np.float64]) -> Beat:
     """Return places of frames at ``time``, in beats, ``step`` after each other."""
     count = len(time)
     regular = np.abs(step - 1.0) < 0.1
-    if regular.any():  # the median is as coarse as the camera's clock, the mean is not
-        exact = float(step[regular].mean())
+    if regular.any():  # the median is as coarse as the camera's clock
+        exact = _exact_beat(time, regular)
         time, step = time / exact, step / exact
     whole = np.rint(step)
     error = np.abs(step - whole)
     jitter = float(np.median(error[regular])) if regular.any() else 0.0
     tolerance = min(0.25, max(0.02, 10.0 * jitter))
     longest = 4.0 * count
-    fits = (error <= tolerance + _DRIFT * whole) & (whole >= 0) & (whole < longest)
+    fits = (
+        (error <= np.minimum(tolerance + _DRIFT * whole, _WORST)) & (whole >= 0) & (whole < longest)
+    )
     if fits.all() and max(whole[0], whole[-1]) <= _SHORT_GAP:
         place = np.concatenate([[0], np.cumsum(whole)]).astype(np.int64)
         in_slot = np.concatenate([[True], whole > 0])
@@ -128,6 +132,18 @@ def _linked(time: NDArray[np.float64], step: NDArray[np.float64]) -> Beat:
     if len(starts) > _MOST_PIECES * count:
         return _counted(count, "the time stamps are garbage: frames are counted instead")
     return _chained(time, np.where(fits, whole, 0.0), starts, tolerance, longest)
+
+
+def _exact_beat(time: NDArray[np.float64], regular: NDArray[np.bool_]) -> float:
+    """Return the slope of the parallel lines through all runs of regularly stamped frames."""
+    run = np.concatenate([[0], np.cumsum(~regular)])
+    count = np.bincount(run)
+    begin = np.concatenate([[0], np.cumsum(count)[:-1]])
+    beat = np.arange(len(time)) - begin[run]
+    since = time - time[begin][run]
+    beat = beat - (np.bincount(run, beat) / count)[run]
+    since -= (np.bincount(run, since) / count)[run]
+    return float((beat * since).sum() / (beat * beat).sum())
 
 
 def _chained(
@@ -147,7 +163,7 @@ def _chained(
         low = max(0, k - 256)
         gap = time[starts[k]] - time[ends[low:k]]
         beats = np.rint(gap)
-        near = np.abs(gap - beats) <= tolerance + _DRIFT * beats
+        near = np.abs(gap - beats) <= np.minimum(tolerance + _DRIFT * beats, _WORST)
         joined = near & (beats >= 0) & (beats < longest)
         price = _GAP_COST * np.log(np.clip(beats, 1.0, longest))
         gain = best[low:k] - np.where(joined, price, _BREAK_COST)

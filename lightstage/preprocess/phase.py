@@ -250,7 +250,10 @@ def _preamble_end(
     for end in _candidates(length, last, residue, sequence, offset):
         fits = misses = surprises = 0
         marked = [frame_at.get(end - length + k, -1) for k in np.flatnonzero(marks).tolist()]
-        alike = np.concatenate([shows, [frame for frame in marked if frame >= 0]]).astype(np.intp)
+        # where no tracking frame is near, marks must be like each other
+        near = bool((np.abs(place[shows] - end - 2 * sequence.period) <= 2 * sequence.period).any())
+        others = [] if near else [frame for frame in marked if frame >= 0]
+        alike = np.concatenate([shows, others]).astype(np.intp)
         for k, mark in enumerate(marks):
             frame = frame_at.get(end - length + k)
             if frame is None:

@@ -91,7 +91,7 @@ class Judge:
             SequenceError: hardly any tracking frame is like its neighbours.
         """
         self.pictures, self.place, self.in_slot = pictures, beat.place.copy(), beat.in_slot.copy()
-        self.possible, self.between, self.lone = beat.possible, beat.between, beat.lone
+        self.possible, self.between, self.lone = dict(beat.possible), beat.between, beat.lone
         self.offset, self.table = offset, StepTable(sequence)
         self.prior = prior
         self.near = 2 * sequence.period
@@ -213,20 +213,21 @@ class Judge:
         smooth = self.promise.copy()
         olat = self.kind == OLAT
         smooth[olat] = self._smooth(np.flatnonzero(olat))
-        gain = self._swap_gain(smooth)
-        turned = np.flatnonzero(gain > 0.0)
+        self._clear_faulty_lights(suspects)
+        turned = np.flatnonzero(self._swap_gain(smooth)[1])
         suspects[turned] = suspects[turned + 1] = True
         suspects &= olat
-        self._clear_faulty_lights(suspects)
         return np.asarray(suspects)
 
     def _clear_faulty_lights(self, suspects: NDArray[np.bool_]) -> None:
         """Take frames off the suspects whose light looks the same wrong way each time."""
-        for light in np.unique(self.light[suspects]).tolist():
-            frames = np.flatnonzero((self.light == light) & self.in_slot)
+        for light in np.unique(self.light[suspects & (self.kind == OLAT)]).tolist():
+            frames = np.flatnonzero((self.light == light) & self.in_slot & ~self.same)
             if len(frames) < 2 or not suspects[frames].all():
                 continue
             own = self.seen[frames]
+            if own.sum() > self._smooth(frames).sum():
+                continue  # a faulty light is dark, not bright
             change = np.sqrt(_square(own - own.mean(axis=0))).max()
             wrong = float(np.median(np.sqrt(_square(own - self._smooth(frames)))))
             suspects[frames] = change > 0.3 * wrong
@@ -236,8 +237,10 @@ class Judge:
         block = self.model.block(self.place[frames])
         return np.asarray(self.model.smooth[block, self.light[frames]])
 
-    def _swap_gain(self, promise: Floats) -> Floats:
+    def _swap_gain(self, promise: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """Return how much likelier it is that frames ``i`` and ``i + 1`` changed places.
+
+        Returned beside it is whether they look turned round at all.
 
         Only what is between the two counts: an error that both share, as when the performer moved
         otherwise than thought, does not tell them apart.
@@ -267,10 +270,13 @@ class Judge:
         usual = float(np.median(np.sqrt(_square(promise[self.kind == OLAT]))))
         turned = possible & (along < -_TURNED * apart) & (other < 0.6 * own)
         turned &= apart > _LEAST_APART * usual
-        return np.asarray(np.where(turned, gain, np.where(possible, np.minimum(gain, -0.5), -30.0)))
+        doubtful = np.asarray(possible & (gain > _SWAP_PRIOR + 0.5))
+        gain = np.where(turned, gain, np.where(possible, np.minimum(gain, -0.5), -30.0))
+        return np.asarray(gain), doubtful
 
     def _place_loose_frames(self) -> None:
         """Give frames without a slot of their own the free one nearby that they fit."""
+        self._share_places()
         taken = set(self.place[self.in_slot].tolist())
         slotted = np.flatnonzero(self.in_slot)
         first, last = int(slotted[0]), int(slotted[-1])
@@ -297,6 +303,27 @@ class Judge:
         self.kind, self.light = self.table.kind(self.step), self.table.light(self.step)
         self.promise = self.promised(self.place, self.step)
         self.off = np.sqrt(_square(self.seen - self.promise))
+
+    def _share_places(self) -> None:
+        """Of two frames with one place, let that have it which fits."""
+        for frame in list(self.possible):
+            before = frame - 1
+            place = int(self.place[frame])
+            if before < 0 or not self.in_slot[before] or self.place[before] != place:
+                continue
+            step = place + self.offset
+            ours, theirs = (
+                self.distance(frame, place, step)[1],
+                self.distance(before, place, step)[1],
+            )
+            if self.same[frame] or ours > 4.0 or theirs < 2.0 * ours + 2.0:
+                continue
+            self.in_slot[[before, frame]] = False, True
+            taken = set(self.place[self.in_slot].tolist())
+            near = [place - 1, place + 1, place - 2, place + 2]
+            free = tuple(p for p in near if p not in taken)
+            del self.possible[frame]
+            self.possible[before] = free
 
     def _find_repeated(self, found: Verdicts) -> None:
         spread = self.spread(self.promise, self.kind)
@@ -334,7 +361,7 @@ class Judge:
             found.known[wrong] = found.known[right]
 
     def _find_swapped(self, found: Verdicts) -> None:
-        gain = self._swap_gain(self.promise)
+        gain, _ = self._swap_gain(self.promise)
         taken = set(np.flatnonzero(self.same).tolist())
         for first in np.argsort(-gain).tolist():
             if gain[first] <= 0.0:
@@ -343,6 +370,7 @@ class Judge:
                 continue
             self._exchange(found, first, first + 1)
             taken |= {first, first + 1}
+        self._drop_mutual(found)
         spread = self.spread(self.promise, self.kind)
         strange = [
             frame
@@ -358,6 +386,27 @@ class Judge:
                 if max(one[1], two[1]) < 4.0:
                     self._exchange(found, first, second)
                     taken |= {first, second}
+
+    def _drop_mutual(self, found: Verdicts) -> None:
+        """Doubt pairs of frames that are swapped only by each other's word.
+
+        Where a pair of lights was seen twice and once the other way round, each of the two says
+        that the other is wrong.
+        """
+        pairs = [
+            tuple(sorted(self.light[found.swapped[k : k + 2]].tolist()))
+            for k in range(0, len(found.swapped), 2)
+        ]
+        kept: list[int] = []
+        for k, pair in enumerate(pairs):
+            frames = found.swapped[2 * k : 2 * k + 2]
+            seen = np.flatnonzero(self.in_slot & np.isin(self.light, pair))
+            if -1 not in pair and pairs.count(pair) > 1 and len(seen) <= 2 * pairs.count(pair):
+                found.known[frames] = False
+                found.step[frames] = self.step[frames]
+            else:
+                kept += frames
+        found.swapped[:] = kept
 
     def _exchange(self, found: Verdicts, first: int, second: int) -> None:
         found.step[first], found.step[second] = self.step[second], self.step[first]
@@ -396,7 +445,7 @@ class Judge:
 
     def _weigh(self, found: Verdicts) -> None:
         """Say how sure each verdict is: against its being the other way, or none of them."""
-        gain = self._swap_gain(self.promise)
+        gain, _ = self._swap_gain(self.promise)
         worst = np.full(len(self.place), -30.0)
         if len(gain):
             doubt = -np.abs(gain)

@@ -13,11 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightstage import CaptureSequence, Dome
+from lightstage.preprocess.identify import Identification
 from lightstage.sequence import StepKind
 
 FINE, REPEATED, SWAPPED, EXTRA = range(4)
 #: Pictures are made twice as fine as coarse pictures and averaged.
 FINE_ROWS, FINE_COLUMNS = 24, 32
+#: Two pictures are the same to anybody if they differ by at most this share of a tracking frame's
+#: brightness, or if both are darker than this share of it: lights behind the performer.
+SAME, HIDDEN = 0.04, 0.1
+#: With fewer frames of the preamble than this, nobody can tell which they are.
+TELLING_PREAMBLE = 5
 #: Coarse cells the performer moves within a second, at most, and radians it turns.
 MOTIONS = {
     "still": (0.02, 0.005),
@@ -85,9 +91,92 @@ def random_take(
     return _spoil(clean, steps, mishaps, with_preamble, noise, stamped, performance, rng)
 
 
+@dataclass
+class Score:
+    """Frame by frame, what is wrong with an identification; each entry names a frame.
+
+    ``errors``: a frame said to show what it does not, or one that serves a step it should not.
+    ``false_alarms``: a good frame with a good stamp that is not trusted, or said to be repeated,
+    swapped or extra. ``untold``: mishaps that were marked unknown, or are not in their list.
+    """
+
+    errors: list[str] = field(default_factory=list)
+    false_alarms: list[str] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
+
+
+def score(take: RandomTake, found: Identification, performance: Performance) -> Score:
+    """Compare what was found with the truth.
+
+    Where the phase rests on the pictures alone, whole cycles at the take's start cannot be told;
+    without time stamps, no whole cycles lost. Frames that look the same to anybody may be taken
+    one for the other, and a frame whose stamp is garbage may be marked unknown.
+    """
+    out, cycle = Score(), performance.sequence.cycle_frames
+    serving = set(found.frame_of_step().values())
+    flagged = [set(found.repeated), set(found.swapped), set(found.extra)]
+    level = float(np.median(performance.shown(np.arange(16, 400, 7)).mean(axis=(1, 2))))
+    cycles = (take.shows - found.step_index) / cycle
+    if take.time_ns is None:
+        behind = np.where(take.shows < 0, 0, np.rint(cycles)).astype(int) * cycle
+    elif take.preamble and "preamble" in found.method:
+        behind = np.zeros(len(cycles), dtype=int)
+    else:
+        sure = (take.fate == FINE) & found.known
+        behind = np.full(len(cycles), round(float(np.median(cycles[sure]))) * cycle)
+    claimed = found.step_index + behind
+    right = claimed == take.shows
+    few_marks = 0 < ((take.shows >= 0) & (take.shows < 10)).sum() < TELLING_PREAMBLE
+
+    def looks_right(frame: int) -> bool:
+        if right[frame]:
+            return True
+        if claimed[frame] < 0:
+            return False
+        would_be = performance.shown(claimed[frame : frame + 1])[0]
+        if max(would_be.mean(), take.clean[frame].mean()) < HIDDEN * level:
+            return True
+        return bool(np.abs(would_be - take.clean[frame]).mean() < SAME * level)
+
+    def has_serving_twin(frame: int) -> bool:
+        near = [k for k in range(frame - 2, frame + 3) if k != frame and 0 <= k < len(claimed)]
+        return any(k in serving and (take.pictures[k] == take.pictures[frame]).all() for k in near)
+
+    for frame, fate in enumerate(take.fate.tolist()):
+        known = bool(found.known[frame])
+        if fate == EXTRA:
+            if frame in serving and not looks_right(frame):
+                out.errors.append(f"extra frame {frame} serves a step")
+            elif frame not in flagged[2]:
+                out.untold.append(f"extra frame {frame}")
+        elif fate == REPEATED:
+            if frame in serving and not looks_right(frame):
+                out.errors.append(f"repeated frame {frame} serves a step")
+            elif frame not in flagged[0] and frame not in serving:
+                out.untold.append(f"repeated frame {frame}")
+        elif known and not looks_right(frame):
+            what = "good" if fate == FINE else "swapped"
+            out.errors.append(f"{what} frame {frame} is said to show step {claimed[frame]}")
+        elif fate == SWAPPED:
+            if not known or not right[frame]:
+                out.untold.append(f"swapped frame {frame}")
+        elif frame in take.garbage or (few_marks and 0 <= take.shows[frame] < 10):
+            pass
+        elif not known:
+            out.false_alarms.append(f"good frame {frame} is not trusted")
+        elif frame in flagged[1] | flagged[2] or (
+            frame in flagged[0] and not has_serving_twin(frame)
+        ):
+            out.false_alarms.append(f"good frame {frame} is said to be out of place")
+    return out
+
+
 def random_mishaps(rng: np.random.Generator) -> Mishaps:
     """Return anything from a perfect camera to a bad one."""
-    bad = lambda most: float(rng.choice([0.0, 10 ** rng.uniform(-3, np.log10(most))]))  # noqa: E731
+
+    def bad(most: float) -> float:
+        return float(rng.choice([0.0, 10 ** rng.uniform(-3, np.log10(most))]))
+
     return Mishaps(
         drops=bad(0.05),
         repeats=bad(0.02),
