@@ -73,10 +73,10 @@ def command(
     the order of their names) instead, and become the take --take NAME, which is made if it is not
     there.
 
-    Examples: [bold]lightstage ingest my_session[/bold]
+    Example: [bold]lightstage ingest my_session[/bold]
 
-    [bold]lightstage ingest my_session --take talk --from dng_folder --dome dome.json --sequence
-    sequence.json[/bold]
+    From a folder: [bold]lightstage ingest my_session --take talk --from dng_folder --dome dome.json
+    --sequence sequence.json[/bold]
     """
     from lightstage.errors import InputError, SessionError
     from lightstage.preprocess.ingest import ingest_take
