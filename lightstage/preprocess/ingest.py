@@ -23,6 +23,7 @@ import xxhash
 
 from lightstage.errors import DamagedDataError, InputError, LightstageError
 from lightstage.preprocess.frames_store import (
+    KIND,
     SCHEMA_VERSION,
     FramesInfo,
     FramesStore,
@@ -146,29 +147,28 @@ def _digest(info: FramesInfo) -> str:
 
 def _prepare_store(store: Path, info: FramesInfo, digest: str, ledger: Ledger) -> None:
     """Make the store, or leave one that was begun from the same recording."""
-    if not store.exists():
-        ledger.forget_all()
-        create_store(store, info, digest)
-        return
-    try:
-        attributes = read_attributes(store)
-    except DamagedDataError:
-        attributes = {}
-    except InputError:
-        if any(store.iterdir()) if store.is_dir() else True:
-            raise InputError(f"{store}: stands in the way and is no store; move it.") from None
-        attributes = {}
-    if attributes.get("digest") == digest:
-        return
-    if is_verified(store):
-        raise InputError(
-            f"{store}: holds a verified copy of another recording "
-            f"({attributes.get('source_name')}); move it away if this take is to hold "
-            f"{info.source_name}."
-        )
+    if store.exists() or store.is_symlink():
+        try:
+            attributes = read_attributes(store)
+        except InputError:
+            attributes = {}
+        if attributes.get("kind") != KIND:
+            raise InputError(f"{store}: stands in the way and is no store of frames; move it away.")
+        if attributes.get("digest") == digest:
+            return
+        if attributes.get("verified"):
+            raise InputError(
+                f"{store}: holds a verified copy of another recording "
+                f"({attributes.get('source_name')}); move it away if this take is to hold "
+                f"{info.source_name}."
+            )
     ledger.forget_all()
-    shutil.rmtree(store)
-    create_store(store, info, digest)
+    shutil.rmtree(store, ignore_errors=True)
+    # made beside its place: what stands there is whole from the first moment
+    partial = store.with_name(store.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    create_store(partial, info, digest)
+    partial.rename(store)
 
 
 def _unit(shard: int) -> str:
@@ -273,11 +273,14 @@ def copy_shard(recording: Recording, store: Path, shard: int) -> _ShardFigures:
     digests = []
     with FramesStore(store, allow_unverified=True) as copy:
         indices = copy.info.shard_frames(shard)
-        with ShardWriter(path, copy.info.frames_per_shard, copy.info.codec) as writer:
-            for place, index in enumerate(indices):
-                frame = recording[index]
-                digests.append(checksum(frame))
-                writer.add(place, frame)
+        try:
+            with ShardWriter(path, copy.info.frames_per_shard, copy.info.codec) as writer:
+                for place, index in enumerate(indices):
+                    frame = recording[index]
+                    digests.append(checksum(frame))
+                    writer.add(place, frame)
+        except OSError as reason:  # a full disk's names no file
+            raise OSError(reason.errno, reason.strerror, str(path)) from None
         _forget_cached(path)
         for index, expected in zip(indices, digests, strict=True):
             if checksum(copy[index]) != expected:

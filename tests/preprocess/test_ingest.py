@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -228,6 +229,32 @@ def test_what_stands_in_the_way_is_left_alone(take):
     with pytest.raises(InputError, match="stands in the way"):
         ingested(take)
     assert (take.frames_path / "notes.txt").read_text() == "mine"
+
+
+def test_another_programs_store_in_its_place_is_left_alone(take):
+    write_take(take.cine_path)
+    zarr.create_array(str(take.frames_path), data=np.arange(5))
+    before = contents(take.frames_path)
+    with pytest.raises(InputError, match="stands in the way"):
+        ingested(take)
+    assert contents(take.frames_path) == before
+
+
+def test_a_full_disk_names_the_file_and_the_next_run_goes_on(take, monkeypatch):
+    write_take(take.cine_path, frames=33)
+    written = ingest_module.ShardWriter._append
+
+    def full(writer, index):
+        if writer.path == shard_path(take.frames_path, 1) and index == 5:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written(writer, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest_module.ShardWriter, "_append", full)
+        with pytest.raises(OSError, match=r"No space left.*c/1/0/0"):
+            ingested(take)
+    assert not list(take.frames_path.rglob("*.partial"))
+    assert ingested(take).shards_made == 2
 
 
 def test_damaged_metadata_are_told(take):
