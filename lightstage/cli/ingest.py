@@ -79,8 +79,8 @@ def command(
     --sequence sequence.json[/bold]
     """
     from lightstage.errors import InputError, SessionError
-    from lightstage.preprocess.ingest import ingest_take
-    from lightstage.preprocess.raw_sequence import open_recording, take_for
+    from lightstage.preprocess.ingest import ingest_take, take_for
+    from lightstage.preprocess.raw_sequence import open_recording
     from lightstage.preprocess.source import CineSource, Recording
     from lightstage.preprocess.worker_process import keep_freed_memory
     from lightstage.session import Take, chosen_takes

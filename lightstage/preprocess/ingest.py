@@ -21,7 +21,14 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from lightstage.errors import DamagedDataError, InputError, LightstageError
+from lightstage.dome import Dome
+from lightstage.errors import (
+    DamagedDataError,
+    InputError,
+    LightstageError,
+    SequenceError,
+    SessionError,
+)
 from lightstage.preprocess.frames_store import (
     KIND,
     SCHEMA_VERSION,
@@ -37,7 +44,8 @@ from lightstage.preprocess.frames_store import (
 from lightstage.preprocess.ledger import Ledger
 from lightstage.preprocess.source import Recording
 from lightstage.preprocess.worker_process import prepare_worker, starting_workers
-from lightstage.session import Take
+from lightstage.sequence import CaptureSequence
+from lightstage.session import Session, Take, check_fit
 from lightstage.zarr_shards import ShardWriter
 
 #: Called with the number of frames done and the number of all frames.
@@ -136,6 +144,69 @@ def ingest_take(
         shards_made=len(todo),
         source_bytes=info.source_bytes,
         stored_bytes=sum(shard_path(store, s).stat().st_size for s in range(info.shards)),
+    )
+
+
+def take_for(
+    session_path: Path,
+    name: str | None,
+    recording: Recording,
+    dome_path: Path | None = None,
+    sequence_path: Path | None = None,
+    performer: str = "unnamed",
+) -> Take:
+    """Return the take that a recording from elsewhere goes into; take and session are made if new.
+
+    Args:
+        session_path: the session's folder, or that of a take.
+        name: the take's name, for a session.
+        recording: what goes in.
+        dome_path: the lights; the session's own unless given.
+        sequence_path: what they did; the session's own unless given.
+        performer: who is seen, for a new session.
+
+    Raises:
+        SessionError: a new session lacks its lights or their sequence, or the take has a
+            recording of its own.
+        SequenceError: the recording's frame rate is not that of the sequence.
+    """
+    dome = Dome.load(dome_path) if dome_path else None
+    sequence = CaptureSequence.load(sequence_path) if sequence_path else None
+    existing = _existing_take(session_path, name)
+    if existing is not None:
+        if dome is not None or sequence is not None:
+            raise SessionError(
+                f"{existing.path}: is there already, with its own lights; leave --dome and "
+                f"--sequence out, or name a new take."
+            )
+        if existing.cine_path.exists() or existing.cine_path.is_symlink():
+            raise SessionError(
+                f"{existing.path}: has a take.cine; leave --from out to copy that, or name a new "
+                f"take."
+            )
+        _check_rate(recording, existing.sequence)
+        return existing
+    session = Session.open(session_path) if Session.is_at(session_path) else None
+    if session is None and (dome is None or sequence is None):
+        raise SessionError(
+            f"{session_path}: is a new session; give its lights with --dome and what they did "
+            f"with --sequence."
+        )
+    dome = dome or (session.dome if session else None)
+    sequence = sequence or (session.sequence if session else None)
+    assert dome is not None
+    assert sequence is not None
+    check_fit(dome, sequence, str(recording.path))
+    _check_rate(recording, sequence)
+    session = session or Session.create(
+        session_path, dome=dome, sequence=sequence, performer=performer
+    )
+    return session.add_take(
+        name or "",
+        origin=f"imported from {recording.name}",
+        details={"recording": str(recording.path.resolve()), "storage": "frames.zarr"},
+        dome=dome,
+        sequence=sequence,
     )
 
 
@@ -302,3 +373,20 @@ def _forget_cached(path: Path) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
+
+
+def _existing_take(path: Path, name: str | None) -> Take | None:
+    if Take.is_at(path):
+        return Take.open(path)
+    if name is not None and Take.is_at(path / "takes" / name):
+        return Take.open(path / "takes" / name)
+    return None
+
+
+def _check_rate(recording: Recording, sequence: CaptureSequence) -> None:
+    rate_hz = recording.frame_rate_hz
+    if rate_hz and not 0.9 < rate_hz / sequence.frame_rate_hz < 1.1:
+        raise SequenceError(
+            f"{recording.path}: was recorded at {rate_hz:g} fps, the sequence says "
+            f"{sequence.frame_rate_hz:g} fps; give the sequence it was made with."
+        )

@@ -14,7 +14,8 @@ from click.testing import CliRunner
 import lightstage.cli
 from lightstage.dome import Dome
 from lightstage.errors import DamagedDataError, InputError, SessionError
-from lightstage.preprocess.raw_sequence import RawSequence, open_recording, take_for
+from lightstage.preprocess.ingest import take_for
+from lightstage.preprocess.raw_sequence import RawSequence, open_recording
 from lightstage.preprocess.source import open_source
 from lightstage.sequence import CaptureSequence
 from lightstage.session import Session, Take
