@@ -6,6 +6,7 @@ take of each size with each number of workers into a temporary folder, here and,
 ``git worktree add FOLDER REVISION``). The two take turns, so that a machine that others share is
 slow for both; medians of the rounds are printed, in frames per second from the first frame written
 to the last: starting the processes and making the head, about 5 s once a take, are left out.
+With one worker, the processor's time for a frame is told too: it hardly depends on what else runs.
 
 ``--motion`` tells instead how far the performers move, by their true flow inside the matte at
 512x384: over windows of 113 frames at 1000 frames/s, from the centre to the two ends (56 frames)
@@ -34,22 +35,30 @@ if __name__ == "__main__":
     # after the preamble, whose dark frames cost nothing
     stage = SimulatedStage(camera=SimulatedCamera(width, height))
     begun = 10 + 4 * workers
-    times = {}
+    times, cpu = {}, {}
+
+    def progress(done, total):
+        times[done], cpu[done] = time.perf_counter(), time.process_time()
+
     with tempfile.TemporaryDirectory() as folder:
         simulate_take(Path(folder) / "take.cine", stage, begun + frames, workers=workers,
-                      progress=lambda done, total: times.setdefault(done, time.perf_counter()))
-    print(frames / (times[begun + frames] - times[begun]))
+                      progress=progress)
+    end = begun + frames
+    print(frames / (times[end] - times[begun]), 1e3 * (cpu[end] - cpu[begun]) / frames)
 """
 
 
-def frames_per_second(package: Path, size: tuple[int, int], workers: int, script: Path) -> float:
-    environment = {**os.environ, "PYTHONPATH": str(package)}
+def speed(package: Path, size: tuple[int, int], workers: int, script: Path) -> tuple[float, float]:
+    """Return frames a second, and milliseconds of the processor for a frame in this process."""
+    one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {**os.environ, **one_thread, "PYTHONPATH": str(package)}
     arguments = [*size, SIZES[size], workers]
     ran = subprocess.run(
         [sys.executable, str(script), *map(str, arguments)],
         env=environment, capture_output=True, text=True, check=True, timeout=600,
     )  # fmt: skip
-    return float(ran.stdout)
+    frames_per_s, cpu_ms = map(float, ran.stdout.split())
+    return frames_per_s, cpu_ms
 
 
 def print_motion(performers: int = 4, windows: int = 8) -> None:
@@ -101,15 +110,21 @@ def main() -> None:
         script.write_text(RECORD)
         for size in SIZES:
             for workers in given.workers:
-                found: dict[str, list[float]] = {name: [] for name in packages}
+                found: dict[str, list[tuple[float, float]]] = {name: [] for name in packages}
                 for _ in range(given.rounds):
                     for name, package in packages.items():
-                        found[name].append(frames_per_second(package, size, workers, script))
-                shown = ", ".join(
-                    f"{name} {statistics.median(values):.1f} frames/s "
-                    f"({min(values):.1f} to {max(values):.1f})"
-                    for name, values in found.items()
-                )
+                        found[name].append(speed(package, size, workers, script))
+                told = []
+                for name, values in found.items():
+                    rates = [rate for rate, _ in values]
+                    text = (
+                        f"{name} {statistics.median(rates):.1f} frames/s "
+                        f"({min(rates):.1f} to {max(rates):.1f})"
+                    )
+                    if workers == 1:
+                        text += f", {statistics.median(cpu for _, cpu in values):.0f} ms CPU/frame"
+                    told.append(text)
+                shown = "; ".join(told)
                 print(f"{size[0]}x{size[1]}, {workers} workers: {shown}", flush=True)
 
 
