@@ -223,7 +223,7 @@ class Judge:
         """Take frames off the suspects whose light looks the same wrong way each time."""
         for light in np.unique(self.light[suspects & (self.kind == OLAT)]).tolist():
             frames = np.flatnonzero((self.light == light) & self.in_slot & ~self.same)
-            if len(frames) < 2 or not suspects[frames].all():
+            if len(frames) < 2:
                 continue
             own = self.seen[frames]
             if own.sum() > self._smooth(frames).sum():
