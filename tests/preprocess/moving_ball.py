@@ -98,9 +98,10 @@ class MovingBall:
             return np.zeros((self.height, self.width, 3))
         albedo, normals = self.surface(time_s, at)
         directions = self.dome.directions
-        lit = np.maximum(normals @ directions.T, 0.0)
         if step.kind is StepKind.OLAT:
-            return OLAT_LEVEL * albedo * lit[..., step.light, None]
+            lit = np.maximum(normals @ directions[step.light], 0.0)
+            return OLAT_LEVEL * albedo * lit[..., None]
+        lit = np.maximum(normals @ directions.T, 0.0)
         return OLAT_LEVEL * albedo * (lit.sum(axis=-1) * 3.0 / len(directions))[..., None]
 
     def shown_at(self, step, time_s: float, part, size, fine: int = 6) -> NDArray[np.float64]:
