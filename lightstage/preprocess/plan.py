@@ -298,7 +298,9 @@ class _FrameChooser:
 
     def _frames(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
         frames = [self._frame_of_step.get(int(step), -1) for step in steps.ravel()]
-        return np.array(frames, np.int64).reshape(steps.shape)
+        # a cycle before the first one lies the preamble, which shows no light
+        in_cycles = steps >= len(self._sequence.preamble)
+        return np.where(in_cycles, np.array(frames, np.int64).reshape(steps.shape), -1)
 
     def _tracking_around(self, used: NDArray[np.int64], window: Window) -> NDArray[np.int64]:
         """Return the tracking steps from the one before the first used frame to one after."""
