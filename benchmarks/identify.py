@@ -2,10 +2,10 @@
 
 Run ``python benchmarks/identify.py [SEQUENCES]``. For each condition as many random takes of 130 to
 420 frames are made (``tests/preprocess/identify_takes.py``: motion from still to violent, drops,
-repeats, swaps, false triggers, bursts of loss, garbage stamps) and identified. ``errors`` are frames
-that are trusted to show what they do not, ``false alarms`` good frames that are not trusted or said
-to be out of place; ``takes right`` are those without either. The last line times one take of 25,000
-frames.
+repeats, swaps, false triggers, bursts of loss, garbage stamps) and identified. ``errors`` are
+frames that are trusted to show what they do not, ``false alarms`` good frames that are not trusted
+or said to be out of place; ``takes right`` are those without either. The last lines time takes of
+25,000 frames.
 """
 
 from __future__ import annotations

@@ -246,6 +246,8 @@ def _take_free_slots(
         if wanted in taken:
             continue
         at_an_end = after in (0, len(anchors))
+        if at_an_end and (wanted > place[anchor]) != (after > 0):
+            continue
         between = not at_an_end and place[anchor] < wanted < place[anchors[after]]
         # a garbage stamp is seldom on the beat; far from all others it may be
         if at_an_end or between or abs(offset) < _NEAR:

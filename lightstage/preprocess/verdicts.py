@@ -26,7 +26,7 @@ _CODES = {StepKind.DARK: DARK, StepKind.TRACKING: TRACKING, StepKind.OLAT: OLAT}
 #: what is usual in the take.
 _TRACKING_CHANGE = 0.2
 #: A frame is not what its step says when it is this many spreads and this share off.
-_STRANGE_SPREADS, _STRANGE_SHARE, _STRANGE_TRACKING = 8.0, 0.7, 0.4
+_STRANGE_SPREADS, _STRANGE_SHARE, _STRANGE_TRACKING = 10.0, 0.7, 0.4
 #: and this share of a usual light's brightness.
 _LEAST_STRANGE = 0.5
 #: Before anything is seen, frames have changed places with this logarithm of probability.
@@ -35,6 +35,8 @@ _SWAP_PRIOR = -9.0
 _TURNED = 0.4
 #: Lights that differ less, as a share of a usual light's brightness, are not told apart.
 _LEAST_APART = 0.2
+#: Nor are two frames that are both darker than this share of it.
+_LEAST_SHOWN = 0.3
 
 
 class StepTable:
@@ -94,6 +96,8 @@ class Judge:
         self.possible, self.between, self.lone = dict(beat.possible), beat.between, beat.lone
         self.offset, self.table = offset, StepTable(sequence)
         self.prior = prior
+        self.faulty: list[int] = []
+        self.perhaps = np.zeros(max(0, len(pictures) - 1), dtype=bool)
         self.near = 2 * sequence.period
         self.directions, self.block_places = directions, 3 * sequence.cycle_frames
         self.step = self.place + offset
@@ -230,7 +234,10 @@ class Judge:
                 continue  # a faulty light is dark, not bright
             change = np.sqrt(_square(own - own.mean(axis=0))).max()
             wrong = float(np.median(np.sqrt(_square(own - self._smooth(frames)))))
-            suspects[frames] = change > 0.3 * wrong
+            suspects[frames] &= change > 0.3 * wrong
+            hoped = float(np.sqrt(_square(self._smooth(frames))).mean())
+            if change <= 0.3 * wrong and wrong > 0.5 * hoped:
+                self.faulty.append(light)
 
     def _smooth(self, frames: NDArray[np.intp]) -> Floats:
         """Return what OLAT frames should look like by their lights' directions alone."""
@@ -270,7 +277,10 @@ class Judge:
         usual = float(np.median(np.sqrt(_square(promise[self.kind == OLAT]))))
         turned = possible & (along < -_TURNED * apart) & (other < 0.6 * own)
         turned &= apart > _LEAST_APART * usual
+        shown = np.sqrt(np.maximum(_square(first), _square(second)))
+        turned &= shown > _LEAST_SHOWN * usual
         doubtful = np.asarray(possible & (gain > _SWAP_PRIOR + 0.5))
+        self.perhaps = np.asarray(turned & (gain <= 0.0))
         gain = np.where(turned, gain, np.where(possible, np.minimum(gain, -0.5), -30.0))
         return np.asarray(gain), doubtful
 
@@ -370,11 +380,17 @@ class Judge:
                 continue
             self._exchange(found, first, first + 1)
             taken |= {first, first + 1}
+        # they look turned round, but not surely
+        for first in np.flatnonzero(self.perhaps).tolist():
+            if not {first, first + 1} & taken:
+                found.known[[first, first + 1]] = False
         self._drop_mutual(found)
-        spread = self.spread(self.promise, self.kind)
+        usual = float(np.median(np.sqrt(_square(self.promise[self.kind == OLAT]))))
+        far = self.off > 6.0 * self.spread(self.promise, self.kind)
+        far &= self.off > _LEAST_SHOWN * usual
         strange = [
             frame
-            for frame in np.flatnonzero(self.off > 6.0 * spread).tolist()
+            for frame in np.flatnonzero(far).tolist()
             if frame not in taken and self.in_slot[frame] and self.kind[frame] != NONE
         ]
         for k, first in enumerate(strange):
@@ -426,7 +442,7 @@ class Judge:
             & (self._apart_from_tracking() <= self.near)
             & (self.off > _LEAST_STRANGE * usual)
         )
-        strange = far & ~moved & (self.kind != NONE)
+        strange = far & ~moved & (self.kind != NONE) & ~np.isin(self.light, self.faulty)
         found.known &= ~strange
         found.extra += [
             frame for frame in np.flatnonzero(~self.in_slot).tolist() if not moved[frame]
