@@ -17,14 +17,10 @@ from lightstage.errors import SequenceError
 from lightstage.preprocess.appearance import Floats, Ints, LightModel, features, follow_subject
 from lightstage.preprocess.beat import Beat
 from lightstage.preprocess.light_faults import LightFaults, find_light_faults
-from lightstage.sequence import CaptureSequence, StepKind
+from lightstage.preprocess.step_table import DARK, NONE, OLAT, TRACKING, StepTable
+from lightstage.preprocess.tracking_frames import alike_over_time, same_as_before
+from lightstage.sequence import CaptureSequence
 
-#: Kinds of step as numbers: none (before the sequence), dark, tracking, OLAT.
-NONE, DARK, TRACKING, OLAT = range(4)
-_CODES = {StepKind.DARK: DARK, StepKind.TRACKING: TRACKING, StepKind.OLAT: OLAT}
-#: A tracking frame differs from one of those around it by less than this share, or a few times
-#: what is usual in the take.
-_TRACKING_CHANGE = 0.2
 #: A frame is not what its step says when it is this many spreads and this share off.
 _STRANGE_SPREADS, _STRANGE_SHARE, _STRANGE_TRACKING = 10.0, 0.7, 0.4
 #: and this share of a usual light's brightness.
@@ -37,30 +33,6 @@ _TURNED = 0.4
 _LEAST_APART = 0.2
 #: Nor are two frames that are both darker than this share of it.
 _LEAST_SHOWN = 0.3
-
-
-class StepTable:
-    """Kinds and lights of steps, looked up by whole arrays."""
-
-    def __init__(self, sequence: CaptureSequence) -> None:
-        self.preamble = len(sequence.preamble)
-        self.cycle = sequence.cycle_frames
-        self._kind = np.array([_CODES[step.kind] for step in sequence.cycle])
-        self._light = np.array([step.light for step in sequence.cycle], dtype=np.int64)
-        self._marks = np.array([_CODES[StepKind(kind)] for kind in sequence.preamble], dtype=int)
-
-    def kind(self, step: Ints) -> Ints:
-        """Return the kind of each step."""
-        kind: Ints = self._kind[(step - self.preamble) % self.cycle].astype(np.int64)
-        early = np.flatnonzero(step < self.preamble)
-        for index in early.tolist():
-            kind[index] = self._marks[step[index]] if step[index] >= 0 else NONE
-        return kind
-
-    def light(self, step: Ints) -> Ints:
-        """Return the light of each step, -1 where no single light is on."""
-        light = self._light[(step - self.preamble) % self.cycle]
-        return np.asarray(np.where(step < self.preamble, -1, light))
 
 
 @dataclass
@@ -103,7 +75,7 @@ class Judge:
         self.step = self.place + offset
         self.kind, self.light = self.table.kind(self.step), self.table.light(self.step)
         tracking = np.flatnonzero((self.kind == TRACKING) & self.in_slot)
-        good = _alike_over_time(pictures, tracking, self.place)
+        good = alike_over_time(pictures, tracking, self.place)
         if good.sum() < max(2, 0.5 * len(tracking)):
             raise SequenceError(
                 f"the take does not fit the sequence: only {int(good.sum())} of {len(tracking)} "
@@ -113,7 +85,7 @@ class Judge:
         self.tracking = tracking[good]
         subject = follow_subject(pictures, self.place, self.tracking)
         self.seen = features(pictures, subject)
-        self.same = _same_as_before(pictures)
+        self.same = same_as_before(pictures)
         self._tracking_place = np.sort(self.place[self.tracking])
         self._tracking_seen = self.seen[self.tracking][np.argsort(self.place[self.tracking])]
         dark = self.seen[(self.kind == DARK) & self.in_slot]
@@ -472,54 +444,6 @@ class Judge:
         strangeness = self.off / (_STRANGE_SPREADS * self.spread(self.promise, self.kind))
         worst = np.where(unmoved, np.maximum(worst, np.minimum(0.0, 20 * (strangeness - 1))), worst)
         found.confidence = np.where(found.known, 1.0 / (1.0 + np.exp(worst)), 0.0)
-
-
-def _alike_over_time(
-    pictures: NDArray[np.float32], tracking: NDArray[np.intp], place: Ints
-) -> NDArray[np.bool_]:
-    """Return which tracking frames are like one of the four around them."""
-    if len(tracking) < 2:
-        return np.ones(len(tracking), dtype=bool)
-    order = np.argsort(place[tracking], kind="stable")
-    shown = pictures[tracking][order].reshape(len(tracking), -1)
-    level = shown.mean(axis=1)
-    usual_level = float(np.median(level))
-    least = np.full(len(shown), np.inf)
-    when = place[tracking][order]
-    near: NDArray[np.bool_] = np.zeros(len(shown), dtype=bool)
-    for apart in (1, 2):
-        if len(shown) <= apart:
-            break
-        a, b = shown[:-apart], shown[apart:]
-        gain = level[:-apart] / np.maximum(level[apart:], 1e-9)
-        change = np.abs(a - b * np.clip(gain, 0.9, 1.1)[:, None]).mean(axis=1)
-        change = change / max(usual_level, 1e-9)
-        interval = when[apart:] - when[:-apart]
-        close = interval <= 2 * apart * _usual_step(when)
-        near[:-apart] |= close
-        near[apart:] |= close
-        least[:-apart] = np.minimum(least[:-apart], change)
-        least[apart:] = np.minimum(least[apart:], change)
-    usual = float(np.median(least))
-    bright = (level > 0.5 * usual_level) & (level < 2.0 * usual_level)
-    good = np.empty(len(shown), dtype=bool)
-    # across a gap the performer may have moved by any amount
-    limit = np.where(near, max(_TRACKING_CHANGE, 4.0 * usual), 2.5 * _TRACKING_CHANGE)
-    good[order] = bright & (least < limit)
-    return good
-
-
-def _usual_step(when: Ints) -> float:
-    return max(1.0, float(np.median(np.diff(when))))
-
-
-def _same_as_before(pictures: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which frames are to the last bit the frame before, and not plain."""
-    same = np.zeros(len(pictures), dtype=bool)
-    equal = (pictures[1:] == pictures[:-1]).all(axis=(1, 2))
-    plain = pictures[1:].max(axis=(1, 2)) == pictures[1:].min(axis=(1, 2))
-    same[1:] = equal & ~plain
-    return same
 
 
 def _square(a: Floats) -> Floats:
