@@ -201,6 +201,8 @@ class FieldsWriter:
 
     def finish(self, **attributes: Any) -> None:
         """Mark the store as whole, adding ``attributes``."""
+        for left in self.path.rglob("*.partial"):  # by a process that was killed while it wrote
+            left.unlink()
         self._group.attrs.update({**attributes, "finished": True})
 
 
