@@ -134,7 +134,8 @@ class LightModel:
         for b in range(blocks):
             # half a block more on either side, so that each has all lights
             near = np.abs(place - self._first - (b + 0.5) * block_places) <= block_places
-            near = near if blocks > 1 else np.ones(len(seen), dtype=bool)
+            if blocks == 1 or near.sum() < 2 * basis.shape[1]:
+                near = np.ones(len(seen), dtype=bool)
             fit = robust_fit(basis[light[near]], unknown[near], start[near])
             self.smooth[b] = known + basis @ fit
         self.particular = seen - self.smooth[block, light]

@@ -73,6 +73,8 @@ def settle(
     fit = _with_preamble(fit, seen, evidence, sequence)
     step, lead = find_slips(fit, beat.place, beat.loose)
     for _ in range(_ROUNDS):
+        if (lights[step] >= 0).sum() < 2:
+            break
         place = unwrapped(step, sequence.cycle_frames, beat)
         fit = _fit_of_learned(seen, step, place, lead, evidence, lights, full, sequence, directions)
         fit = _with_preamble(fit, seen, evidence, sequence)

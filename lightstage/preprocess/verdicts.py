@@ -82,6 +82,11 @@ class Judge:
                 f"tracking frames are like those around them. Check lights, olat_per_tracking and "
                 f"frame_rate_hz in sequence.json."
             )
+        if not ((self.kind == OLAT) & self.in_slot).any():
+            raise SequenceError(
+                "the take does not fit the sequence: none of its frames has the place of an OLAT "
+                "frame. Check lights and frame_rate_hz in sequence.json."
+            )
         self.tracking = tracking[good]
         subject = follow_subject(pictures, self.place, self.tracking)
         self.seen = features(pictures, subject)
@@ -94,8 +99,10 @@ class Judge:
 
     def learn(self, left_out: NDArray[np.bool_]) -> None:
         """Learn the lights from all frames but those left out; measure how far frames are off."""
-        self.left_out = left_out
-        used = np.flatnonzero((self.kind == OLAT) & self.in_slot & ~left_out)
+        learned = (self.kind == OLAT) & self.in_slot
+        used = np.flatnonzero(learned & ~left_out)
+        if len(used) < 0.5 * learned.sum():  # what fits so badly is not learned better from less
+            used = np.flatnonzero(learned)
         self.model = LightModel(
             self.seen[used],
             self.light[used],
