@@ -110,6 +110,9 @@ def preprocess_take(
     settings, options = settings or PreprocessSettings(), options or JobOptions()
     output = output or take.aligned_path
     seconds: dict[str, float] = {}
+    if options.scheduler is not None:
+        with _client(options.workers, options):
+            pass  # one that does not answer is refused before anything is read or replaced
     started = time.perf_counter()
     with open_source(take) as source:
         plan = plan_take(take, source, settings)
