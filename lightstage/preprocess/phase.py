@@ -249,6 +249,9 @@ def _preamble_end(
     best: tuple[int, int] | None = None
     for end in _candidates(length, last, residue, sequence, offset):
         fits = misses = surprises = 0
+        # as bright as tracking frames are nearby: the performer may leave the picture later
+        nearest = shows[np.argsort(np.abs(place[shows] - end), kind="stable")[:9]]
+        usual = max(float(np.median(level[nearest])), 2.0 * darkest + 1e-9)
         marked = [frame_at.get(end - length + k, -1) for k in np.flatnonzero(marks).tolist()]
         # where no tracking frame is near, marks must be like each other
         near = bool((np.abs(place[shows] - end - 2 * sequence.period) <= 2 * sequence.period).any())
