@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import parent_process
+from multiprocessing import parent_process, resource_tracker
 
 #: Parameters of glibc's ``mallopt``.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -61,6 +61,8 @@ def starting_workers() -> Iterator[None]:
 
     A Ctrl-C that comes meanwhile is raised in this process afterwards.
     """
+    # otherwise it starts with the first process, and Python 3.11 then lets Ctrl-C through again
+    resource_tracker.ensure_running()
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     blocking = hasattr(signal, "pthread_sigmask")
