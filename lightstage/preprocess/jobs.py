@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -334,8 +335,9 @@ def _run_on(
                 if not queue:
                     break
                 future = client.submit(
-                    work, queue.popleft(), workers=[address], allow_other_workers=True, pure=False
-                )
+                    _attempt, work, queue.popleft(), workers=[address], allow_other_workers=True,
+                    pure=False,
+                )  # fmt: skip
                 running[future] = address
         # what was meant for a worker that has gone goes to the others
         for address in set(queues) - set(_worker_addresses(client)):
@@ -349,7 +351,10 @@ def _run_on(
             done = _first_done(client, wait, list(running))
             for future in done:
                 del running[future]
-                yield future.result()
+                result = future.result()
+                if isinstance(result, Exception):
+                    raise result
+                yield result
             hand_out()
     except (KeyboardInterrupt, GeneratorExit):
         _drain(wait, running)
@@ -357,6 +362,19 @@ def _run_on(
     except BaseException:
         client.cancel(list(running))
         raise
+
+
+def _attempt(work: Callable[[Unit], dict[str, Any]], item: Unit) -> dict[str, Any] | Exception:
+    """Return what ``work`` returns, or its error as a value.
+
+    An error whose traceback cannot be sent (distributed 2026.8) leaves the client waiting for ever.
+    """
+    try:
+        return work(item)
+    except (LightstageError, OSError, MemoryError) as reason:
+        return reason
+    except Exception:
+        return RuntimeError(f"in a worker:\n{traceback.format_exc()}")
 
 
 def _first_done(client: Any, wait: Any, futures: list[Any]) -> list[Any]:
