@@ -78,6 +78,8 @@ class SetAligner:
         self._developed = developed
         self._settings = settings
         self._places = _output_places(view)
+        # a picture made smaller is smooth: a cubic would only sharpen its noise
+        self._interpolation = settings.interpolation or ("linear" if view.level else "cubic")
         self._step = 2.0 ** -round(math.log2(_STEPS_PER_SENSOR_STEP / developed.sensor_step))
         self._flow_scale = np.float32(motion.unit_px / view.developed_px)
         #: Whether output pixels are source pixels, so that without motion none is resampled.
@@ -154,9 +156,11 @@ class SetAligner:
             )
             places = cv2.scaleAdd(fine, float(self._flow_scale), places)
         drawn = cv2.remap(
-            image, places, None, INTERPOLATION_FLAGS[self._settings.interpolation],
+            image, places, None, INTERPOLATION_FLAGS[self._interpolation],
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
+        # a cubic overshoots beside highlights that are clipped
+        drawn = np.minimum(drawn, image.max(), out=drawn)
         return np.asarray(drawn, dtype=np.float32)
 
     def _trust(self, light: int, sample: int) -> NDArray[np.float32]:

@@ -51,22 +51,36 @@ def develop(
         InputError: the colour filter is not known.
     """
     settings = settings or DevelopSettings()
+    linear = _interpolated(stored, cfa, black_level, white_level, settings, level)
+    # at white level and above, light is full scale; what interpolation adds to it is no light
+    np.minimum(linear, 1.0, out=linear)
+    return _coloured(linear, settings)
+
+
+def _interpolated(
+    stored: NDArray[np.generic],
+    cfa: str,
+    black_level: float,
+    white_level: float,
+    settings: DevelopSettings,
+    level: int,
+) -> NDArray[np.float32]:
+    """Return camera RGB at ``1 / 2**level`` of the size."""
     span = white_level - black_level
     if stored.ndim == 2 and cfa != "GRAY":
         balance = None if settings.balance is None else Balance(*settings.balance)
         if level and settings.demosaic == "malvar":
-            linear = demosaic_half(
+            half = demosaic_half(
                 stored, cfa, black_level=black_level, white_level=white_level, balance=balance
             )
-            return _coloured(_smaller(linear, level - 1), settings)
+            return _smaller(half, level - 1)
         mosaic = np.multiply(stored, np.float32(1.0 / span), dtype=np.float32)
         mosaic -= np.float32(black_level / span)
-        linear = demosaic(mosaic, cfa, settings.demosaic, balance=balance)
-        return _coloured(_smaller(linear, level), settings)
+        return _smaller(demosaic(mosaic, cfa, settings.demosaic, balance=balance), level)
     colour = stored if stored.ndim == 3 else np.repeat(stored[..., None], 3, axis=2)
     linear = np.multiply(colour, np.float32(1.0 / span), dtype=np.float32)
     linear -= np.float32(black_level / span)
-    return _coloured(_smaller(linear, level), settings)
+    return _smaller(linear, level)
 
 
 def _smaller(linear: NDArray[np.float32], level: int) -> NDArray[np.float32]:

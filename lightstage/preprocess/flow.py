@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import entry_points
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -28,32 +29,57 @@ ENTRY_POINTS = "lightstage.flow"
 _EXPOSED_AT = 230.0
 #: A pixel is lit when it has this share of the brightest's light.
 _LIT_SHARE = 0.1
+#: Standard deviation of the blur before flow is found, in pixels.
+_SOFTENED_PX = 1.0
+#: A path through given points without smoothing them.
+_LEAST_STRENGTH = 1e-3
+#: How smooth paths are made, and over which cells they are averaged, to tell motion from noise.
+_STEADY = 300.0
+_NEIGHBOURS = (15, 15)
+#: DIS's weight of equal brightness in its refinement, twice OpenCV's own.
+_BRIGHTNESS_WEIGHT = 10.0
 
 
-def equalise(luminances: Sequence[NDArray[np.float32]], reference: int) -> list[NDArray[np.uint8]]:
-    """Return luminances as 8 bits, square-root encoded and of equal brightness.
+class Prepared(NamedTuple):
+    """A tracking frame as flow sees it, before all are made equally bright.
+
+    Attributes:
+        light: ``(height, width)`` linear luminance, softened.
+        top: its brightest parts' light.
+        level: its lit parts' mean light; what equalises it with others.
+    """
+
+    light: NDArray[np.float32]
+    top: float
+    level: float
+
+
+def prepare(luminance: NDArray[np.float32]) -> Prepared:
+    """Return a tracking frame's luminance ``(height, width)`` softened, with its brightness.
+
+    Noise and the colour filter's remains mislead the search; a blur of a pixel takes them away.
+    """
+    light = np.asarray(cv2.GaussianBlur(np.maximum(luminance, 0.0), (0, 0), _SOFTENED_PX))
+    sampled = light[::2, ::2]
+    top = max(float(np.percentile(sampled[::2, ::2], 99.5)), 1e-6)
+    lit = sampled[sampled > _LIT_SHARE * top]
+    return Prepared(light, top, float(lit.mean()) if lit.size else top)
+
+
+def equalise(frames: Sequence[Prepared], reference: int) -> list[NDArray[np.uint8]]:
+    """Return pictures of 8 bits, all as bright as the reference in their lit parts.
 
     Flow assumes that a point keeps its brightness; tracking frames differ in gain when the supply
-    droops. Each is scaled so that its lit part is on the whole as bright as the reference's.
+    droops.
 
     Args:
-        luminances: ``(height, width)`` linear.
+        frames: the tracking frames.
         reference: which of them decides the exposure.
     """
-    roots = [np.sqrt(np.maximum(light, 0.0)) for light in luminances]
-    tops = [max(float(np.percentile(root[::2, ::2], 99.5)), 1e-4) for root in roots]
-    lit = np.sqrt(_LIT_SHARE)
-    levels = [
-        float(root[root > lit * top].mean()) if (root > lit * top).any() else top
-        for root, top in zip(roots, tops, strict=True)
-    ]
-    exposure = _EXPOSED_AT / tops[reference]
-    frames = []
-    for root, level in zip(roots, levels, strict=True):
-        gain = exposure * levels[reference] / level
-        scaled = cv2.multiply(root, gain, dtype=cv2.CV_8U)  # rounds, and clips at 255
-        frames.append(np.asarray(scaled))
-    return frames
+    exposure = _EXPOSED_AT / frames[reference].top * frames[reference].level
+    # rounds, and clips at 255
+    scaled = [cv2.multiply(f.light, exposure / f.level, dtype=cv2.CV_8U) for f in frames]
+    return [np.asarray(picture) for picture in scaled]
 
 
 def dense_inverse_search(settings: FlowSettings) -> FlowMethod:
@@ -75,6 +101,7 @@ def _search(settings: FlowSettings) -> cv2.DISOpticalFlow:
     search.setFinestScale(settings.finest_scale)
     search.setGradientDescentIterations(settings.gradient_descent_iterations)
     search.setVariationalRefinementIterations(settings.variational_iterations)
+    search.setVariationalRefinementDelta(_BRIGHTNESS_WEIGHT)
     return search
 
 
@@ -146,42 +173,76 @@ def flows_from(
 
 
 def smooth_over_time(
-    flows: NDArray[np.float32], places: NDArray[np.int64], reference: int, strength: float
+    flows: NDArray[np.float32],
+    places: NDArray[np.int64],
+    reference: int,
+    strength: float,
+    wanted: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
     """Return flows whose path over time is smooth in each pixel and zero at the reference.
 
     A Whittaker smoother (Eilers 2003): least squares with a penalty on third differences, so a
-    point that moves with constant acceleration is not touched. Errors of single flows average out.
+    point that moves with constant acceleration is not touched. Errors of single flows average out,
+    and flows between those given are found.
 
     Args:
         flows: ``(n, height, width, 2)``.
         places: each flow's place on an even beat, ``(n,)`` rising; gaps are bridged.
         reference: the index of the flow that is zero.
         strength: the penalty; at 3, movements of 14 Hz are halved at 143 tracking frames a second.
+        wanted: the places whose flows are returned, within those given; those given if ``None``.
     """
-    if strength <= 0 or len(flows) < 5:
+    target = places if wanted is None else wanted
+    if len(flows) < 4:
+        return between_places(flows, places, target)
+    if strength <= 0 and np.array_equal(places, target):
         return flows
-    place = places - places[0]
-    count = int(place[-1]) + 1
+    count = int(places[-1] - places[0]) + 1
+    given, asked = places - places[0], target - places[0]
     penalty = np.diff(np.eye(count), 3, axis=0)
     weight = np.zeros(count)
-    weight[place] = 1.0
-    weight[place[reference]] = 1e6
-    system = np.diag(weight) + strength * penalty.T @ penalty
-    hat = np.linalg.solve(system, np.diag(weight))[np.ix_(place, place)].astype(np.float32)
-    return np.asarray((hat @ flows.reshape(len(flows), -1)).reshape(flows.shape), dtype=np.float32)
+    weight[given] = 1.0
+    weight[given[reference]] = 1e6
+    system = np.diag(weight) + max(strength, _LEAST_STRENGTH) * penalty.T @ penalty
+    hat = np.linalg.solve(system, np.diag(weight))[np.ix_(asked, given)].astype(np.float32)
+    smooth = hat @ flows.reshape(len(flows), -1)
+    return np.asarray(smooth.reshape(len(target), *flows.shape[1:]), dtype=np.float32)
 
 
-def without_noise(flow: Flow, still_below_px: float) -> Flow:
-    """Return the flow with what cannot be told from noise set towards zero.
+def between_places(
+    values: NDArray[np.float32], places: NDArray[np.int64], wanted: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return arrays ``(n, …)`` at the places wanted, linearly between those given."""
+    if np.array_equal(places, wanted):
+        return values
+    each = np.eye(len(places))
+    share = np.stack([np.interp(wanted, places, row) for row in each], axis=1).astype(np.float32)
+    mixed = share @ values.reshape(len(values), -1)
+    return np.asarray(mixed.reshape(len(wanted), *values.shape[1:]), dtype=np.float32)
 
-    Noise points everywhere, motion hangs together: the vector mean over a neighbourhood decides.
+
+def without_noise(
+    flows: NDArray[np.float32], places: NDArray[np.int64], reference: int, still_below_px: float
+) -> NDArray[np.float32]:
+    """Return flows with what cannot be told from noise set towards zero.
+
+    Noise points everywhere and changes from frame to frame, motion hangs together: the vector mean
+    over a neighbourhood, of paths that are made very smooth, decides.
+
+    Args:
+        flows: ``(n, height, width, 2)``.
+        places: each flow's place on an even beat.
+        reference: the index of the flow that is zero.
+        still_below_px: a mean motion of this length is halved, a smaller one vanishes.
     """
     if still_below_px <= 0:
-        return flow
-    mean = np.asarray(cv2.blur(flow, (9, 9), borderType=cv2.BORDER_REPLICATE))
-    squared = (mean * mean).sum(axis=-1)
+        return flows
+    steady = smooth_over_time(flows, places, reference, _STEADY)
     limit = np.float32(still_below_px**4)
-    kept = squared * squared
-    kept /= kept + limit
-    return np.asarray(flow * kept[..., None], dtype=np.float32)
+    for flow, path in zip(flows, steady, strict=True):
+        mean = np.asarray(cv2.blur(path, _NEIGHBOURS, borderType=cv2.BORDER_REPLICATE))
+        squared = (mean * mean).sum(axis=-1)
+        kept = squared * squared
+        kept /= kept + limit
+        flow *= kept[..., None]
+    return flows

@@ -14,15 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightstage.colour import luminance
-from lightstage.preprocess.develop import DevelopedFrames, develop, read_region
+from lightstage.preprocess.develop import read_region
 from lightstage.preprocess.flow import (
+    Prepared,
+    between_places,
     equalise,
     flow_method,
     flows_from,
+    prepare,
     smooth_over_time,
     without_noise,
 )
-from lightstage.preprocess.settings import PreprocessSettings
+from lightstage.preprocess.settings import FlowSettings, PreprocessSettings
 from lightstage.preprocess.source import FrameSource
 from lightstage.preprocess.view import View, resample
 from lightstage.warp import Flow, compose, invert
@@ -30,9 +33,14 @@ from lightstage.warp import Flow, compose, invert
 #: Stored flows count in this share of a flow pixel.
 _UNITS_PER_FLOW_PX = 64
 #: The flow back is found on a picture this much smaller: it only has to tell occlusions.
-_BACK_SCALE = 2
+_BACK_SCALE = 3
 #: Differences of equalised 8-bit pictures below this are noise.
 _NOISE_LEVELS = 6.0
+#: Flow is found so far about what is lit, and on pictures at least so large.
+_ABOUT_LIT_PX = 24
+_LEAST_PX = 64
+#: Motion is believed where it lessens the difference of two tracking frames by this share.
+_LEAST_GAIN = 0.03
 #: Pixels of an equalised picture that are brighter than this belong to the lit subject.
 _LIT_LEVEL = 24
 
@@ -81,47 +89,38 @@ def still(tracking: int, view: View) -> SetMotion:
 class TrackingLuminances:
     """The tracking frames of a view as luminance on the flow image; the last ones are kept."""
 
-    def __init__(
-        self, source: FrameSource, frames: DevelopedFrames, settings: PreprocessSettings, keep: int
-    ) -> None:
+    def __init__(self, source: FrameSource, keep: int) -> None:
         self._source = source
-        self._frames = frames
-        self._settings = settings
         self._keep = keep
-        self._kept: dict[tuple[int, View], NDArray[np.float32]] = {}
+        self._kept: dict[tuple[int, View], Prepared] = {}
 
-    def __call__(self, index: int, view: View) -> NDArray[np.float32]:
-        """Return the luminance ``(flow height, flow width)`` of a frame, linear."""
+    def __call__(self, index: int, view: View) -> Prepared:
+        """Return a frame's luminance on the flow image, prepared for flow."""
         key = (index, view._replace(left=0.0, top=0.0))  # what matters is the region
         if key not in self._kept:
             while len(self._kept) >= self._keep:
                 del self._kept[next(iter(self._kept))]
-            self._kept[key] = self._luminance(index, view)
+            self._kept[key] = prepare(self._luminance(index, view))
         return self._kept[key]
 
     def _luminance(self, index: int, view: View) -> NDArray[np.float32]:
         source, size = self._source, (view.flow_width, view.flow_height)
-        if min(view.flow_px) >= 1.999 and source.cfa != "RGB":
-            # whole colour cells first: their mean has no pattern, and is as bright as a gray
-            stored = read_region(source, index, view.region)
+        stored = read_region(source, index, view.region)
+        span = source.white_level - source.black_level
+        if stored.ndim == 3:
+            gray = luminance(stored)
+        elif source.cfa == "GRAY":
+            gray = stored.astype(np.float32)
+        elif min(view.flow_px) >= 1.999:
+            # whole colour cells: their mean has no pattern
             half = (stored.shape[1] // 2, stored.shape[0] // 2)
-            cells = cv2.resize(
-                stored[: 2 * half[1], : 2 * half[0]].astype(np.float32),
-                half, interpolation=cv2.INTER_AREA,
-            )  # fmt: skip
-            light = cv2.resize(cells, size, interpolation=cv2.INTER_AREA)
-            span = source.white_level - source.black_level
-            return np.asarray((light - source.black_level) / span, dtype=np.float32)
-        if view.level == 0:
-            developed = self._frames.region(index, view.region)
+            whole = stored[: 2 * half[1], : 2 * half[0]].astype(np.float32)
+            gray = cv2.resize(whole, half, interpolation=cv2.INTER_AREA)
         else:
-            developed = develop(
-                read_region(source, index, view.region), cfa=source.cfa,
-                black_level=source.black_level, white_level=source.white_level,
-            )  # fmt: skip
-        return np.asarray(
-            cv2.resize(luminance(developed), size, interpolation=cv2.INTER_AREA), dtype=np.float32
-        )
+            code = getattr(cv2, f"COLOR_Bayer{source.cfa}2GRAY")
+            gray = cv2.cvtColor(np.ascontiguousarray(stored), code).astype(np.float32)
+        light = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
+        return np.asarray((light - source.black_level) / span, dtype=np.float32)
 
 
 def find_motion(
@@ -129,7 +128,7 @@ def find_motion(
     places: NDArray[np.int64],
     centre: int,
     view: View,
-    luminances: Callable[[int, View], NDArray[np.float32]],
+    luminances: Callable[[int, View], Prepared],
     settings: PreprocessSettings,
     offset: float = 0.0,
 ) -> SetMotion:
@@ -145,54 +144,88 @@ def find_motion(
         offset: the set's time after the centre, in tracking intervals; between -1 and 1.
     """
     pictures = equalise([luminances(int(index), view) for index in tracking], centre)
-    found = np.stack(flows_from(centre, pictures, settings.flow))
-    agreement = [
-        _agreement(pictures[centre], picture, flow, settings)
-        if index != centre
-        else np.ones(picture.shape, np.float32)
-        for index, (picture, flow) in enumerate(zip(pictures, found, strict=True))
-    ]
+    chosen = _chosen(places, centre, settings.flow.every)
+    at_centre = int(np.searchsorted(chosen, centre))
     affine = view.grid_to_flow_image()
     grid = (view.grid_width, view.grid_height)
-    coarse = np.stack([_to_grid(flow, affine, grid) for flow in found])
-    smooth = smooth_over_time(coarse, places, centre, settings.flow.smoothing)
+    flows = np.empty((len(chosen), grid[1], grid[0], 2), np.float32)
+    agreed = np.ones((len(chosen), grid[1], grid[0]), np.float32)
+    found = _flows_of_the_lit(at_centre, [pictures[k] for k in chosen], settings.flow)
+    for index, (k, flow) in enumerate(zip(chosen, found, strict=True)):
+        flows[index] = _to_grid(flow, affine, grid)
+        if k != centre:
+            agreement = _agreement(pictures[centre], pictures[k], flow, settings)
+            agreed[index] = resample(agreement, affine, *grid)
+    smooth = smooth_over_time(flows, places[chosen], at_centre, settings.flow.smoothing, places)
+    smooth = without_noise(smooth, places, centre, settings.flow.still_below_px)
+    agreed = between_places(agreed, places[chosen], places)
     lit = resample((pictures[centre] > _LIT_LEVEL).astype(np.float32), affine, *grid)
-    weight = lit / max(float(lit.sum()), 1e-6)
+    weight = lit / np.float32(max(float(lit.sum()), 1e-6))
     step = np.array(view.flow_px, dtype=np.float32)
     trust = np.empty(smooth.shape[:3], np.uint8)
     figures = np.zeros((4, len(tracking)), np.float32)
-    # softened, so that neither noise nor the place between pixels at which a picture is read counts
-    soft = [cv2.GaussianBlur(p, (5, 5), 1.1).astype(np.float32) for p in pictures]
-    reference = resample(soft[centre], affine, *grid)
-    brightness = max(float((weight * reference).sum()), 1.0)
-    x, y = _grid_places(affine, grid)
-    for index, picture in enumerate(soft):
-        flow = without_noise(smooth[index], settings.flow.still_below_px)
-        there = _at(picture, x + flow[..., 0], y + flow[..., 1])
-        here = resample(picture, affine, *grid)
-        aligned = np.abs(there - reference)
-        before = np.abs(here - reference)
-        worse = float((weight * aligned).sum()) > float((weight * before).sum())
-        if worse:  # never made worse than it was
-            flow, aligned = np.zeros_like(flow), before
-        inside = (
-            (x + flow[..., 0] >= -0.5) & (x + flow[..., 0] <= view.flow_width - 0.5)
-            & (y + flow[..., 1] >= -0.5) & (y + flow[..., 1] <= view.flow_height - 0.5)
-        )  # fmt: skip
-        fit = resample(agreement[index], affine, *grid) * _fit(aligned)
-        trust[index] = np.rint(255.0 * fit * inside)
-        smooth[index] = flow
+    # they are soft enough that the place between pixels at which one is read counts little
+    reference = resample(pictures[centre].astype(np.float32), affine, *grid)
+    brightness = max(_mean(reference, weight), 1.0)
+    places_xy = _grid_places(affine, grid)
+    for index, picture in enumerate(pictures):
+        flow = smooth[index]
+        before = cv2.absdiff(resample(picture.astype(np.float32), affine, *grid), reference)
+        there = places_xy + flow
+        aligned = cv2.absdiff(_at(picture, there), reference)
+        unaligned, residual = _mean(before, weight), _mean(aligned, weight)
+        if residual > (1.0 - _LEAST_GAIN) * unaligned:
+            # what hardly helps is noise: a picture is not made worse
+            flow[...], aligned, residual = 0.0, before, unaligned
+        fit = agreed[index] * _fit(aligned)
+        fit[_outside(there, view)] = 0.0
+        trust[index] = np.rint(255.0 * fit)
+        length = np.hypot(flow[..., 0] * step[0], flow[..., 1] * step[1])
+        confidence = _mean(fit, weight)
         figures[:, index] = (
-            float((weight * trust[index]).sum()) / 255.0,
-            float((weight * aligned).sum()) / brightness,
-            float((weight * before).sum()) / brightness,
-            float((weight * np.hypot(flow[..., 0] * step[0], flow[..., 1] * step[1])).sum()),
+            confidence,
+            residual / brightness,
+            unaligned / brightness,
+            _mean(length, weight),
         )
     if offset:
         smooth, trust = _moved_to(smooth, trust, centre, places, offset, affine)
     unit = flow_unit_px(view)
     whole = np.clip(np.rint(smooth * (step / np.float32(unit))), -32767, 32767)
     return SetMotion(whole.astype(np.int16), unit, trust, *figures)
+
+
+def _flows_of_the_lit(
+    reference: int, pictures: list[NDArray[np.uint8]], settings: FlowSettings
+) -> list[Flow]:
+    """Return :func:`flows_from`, found on the part that is lit; the dark about it does not move."""
+    height, width = pictures[reference].shape
+    sampled = np.max([picture[::4, ::4] for picture in pictures], axis=0) > _LIT_LEVEL // 2
+    rows, columns = (np.flatnonzero(sampled.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return [np.zeros((height, width, 2), np.float32) for _ in pictures]
+    top, left = (max(0, 4 * int(found[0]) - _ABOUT_LIT_PX) for found in (rows, columns))
+    bottom = min(height, 4 * int(rows[-1]) + 4 + _ABOUT_LIT_PX)
+    right = min(width, 4 * int(columns[-1]) + 4 + _ABOUT_LIT_PX)
+    if min(bottom - top, right - left) < _LEAST_PX:
+        return flows_from(reference, pictures, settings)
+    part = (slice(top, bottom), slice(left, right))
+    parts = [np.ascontiguousarray(picture[part]) for picture in pictures]
+    flows = [np.zeros((height, width, 2), np.float32) for _ in pictures]
+    for whole, flow in zip(flows, flows_from(reference, parts, settings), strict=True):
+        whole[part] = flow
+    return flows
+
+
+def _chosen(places: NDArray[np.int64], centre: int, every: int) -> NDArray[np.int64]:
+    """Return the tracking frames to which flow is found: every n-th from the centre, and the ends.
+
+    Heads and faces move at less than 15 Hz; between flows 14 ms apart theirs is known.
+    """
+    away = np.abs(places - places[centre])
+    chosen = away % every == 0
+    chosen[[0, -1]] = True
+    return np.flatnonzero(chosen)
 
 
 def _to_grid(flow: Flow, affine: NDArray[np.float64], grid: tuple[int, int]) -> NDArray[np.float32]:
@@ -238,20 +271,31 @@ def _fit(difference: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(1.0 / (1.0 + (local / (3.0 * _NOISE_LEVELS)) ** 4), dtype=np.float32)
 
 
-def _grid_places(
-    affine: NDArray[np.float64], grid: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    columns = (np.arange(grid[0]) * affine[0, 0] + affine[0, 2]).astype(np.float32)
-    rows = (np.arange(grid[1]) * affine[1, 1] + affine[1, 2]).astype(np.float32)
-    x, y = np.meshgrid(columns, rows)
-    return x, y
+def _grid_places(affine: NDArray[np.float64], grid: tuple[int, int]) -> NDArray[np.float32]:
+    """Return where each cell of the grid lies on the flow image, ``(height, width, 2)`` x, y."""
+    places = np.empty((grid[1], grid[0], 2), np.float32)
+    places[..., 0] = np.arange(grid[0]) * affine[0, 0] + affine[0, 2]
+    places[..., 1] = (np.arange(grid[1]) * affine[1, 1] + affine[1, 2])[:, None]
+    return places
 
 
-def _at(
-    image: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    drawn = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _at(image: NDArray[np.uint8], places: NDArray[np.float32]) -> NDArray[np.float32]:
+    source = image.astype(np.float32)
+    drawn = cv2.remap(source, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(drawn, dtype=np.float32)
+
+
+def _outside(places: NDArray[np.float32], view: View) -> NDArray[np.bool_]:
+    x, y = places[..., 0], places[..., 1]
+    inside = (
+        (x >= -0.5) & (x <= view.flow_width - 0.5) & (y >= -0.5) & (y <= view.flow_height - 0.5)
+    )
+    return np.asarray(~inside)
+
+
+def _mean(values: NDArray[np.float32], weight: NDArray[np.float32]) -> float:
+    """Return the mean of values with weights that add up to 1."""
+    return float(np.vdot(values, weight))
 
 
 def _moved_to(

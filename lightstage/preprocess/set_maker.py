@@ -68,9 +68,7 @@ class SetMaker:
         if self._settings.align.method == "none":
             return still(len(plan.frames.tracking_frames), view)
         if self._luminances is None:
-            self._luminances = TrackingLuminances(
-                self._source, self._frames(view.level), self._settings, self._options.tracking
-            )
+            self._luminances = TrackingLuminances(self._source, self._options.tracking)
         return find_motion(
             plan.frames.tracking_frames,
             plan.places,

@@ -54,23 +54,30 @@ class FlowSettings(Manifest):
     ] = None
     finest_scale: Annotated[int, Field(ge=0, le=5)] = 1
     gradient_descent_iterations: Annotated[int, Field(ge=1)] = 12
-    variational_iterations: Annotated[int, Field(ge=0)] = 5
+    variational_iterations: Annotated[int, Field(ge=0)] = 3
+    every: Annotated[
+        int,
+        Field(ge=1, le=4, description="flow is found to every n-th tracking frame, and between"),
+    ] = 2
     warm_start: Annotated[
         bool, Field(description="each flow starts from that to the tracking frame before")
     ] = False
     smoothing: Annotated[
         float, Field(ge=0, description="of each pixel's path over time (Whittaker, 3rd order)")
-    ] = 3.0
+    ] = 0.0
     still_below_px: Annotated[
         float, Field(ge=0, description="motion below this is taken for noise, in flow pixels")
-    ] = 0.04
+    ] = 0.06
 
 
 class AlignSettings(Manifest):
     """Warping each OLAT frame to its set's time."""
 
     method: Literal["flow", "none"] = "flow"
-    interpolation: Interpolation = "cubic"
+    interpolation: Annotated[
+        Interpolation | None,
+        Field(description="None: cubic, or linear where the images are smaller than the frames"),
+    ] = None
     confident_within_px: Annotated[
         float, Field(gt=0, description="flow there and back agrees within this, in flow pixels")
     ] = 1.0

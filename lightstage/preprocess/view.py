@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 #: Margin around the output from which motion may come, as a share of its longer side, and the
 #: least margin in source pixels.
-_MARGIN_SHARE = 0.08
+_MARGIN_SHARE = 0.04
 _MARGIN_PX = 32
 #: Flow images have about this many pixels at most unless a scale is asked for: a head that is
-#: larger than this shows it moves no less surely.
-_MOST_FLOW_PIXELS = 420_000
+#: larger than this shows it moves no less surely; and so many to one output pixel along a side.
+_MOST_FLOW_PIXELS = 700_000
+_MOST_FLOW_PER_OUTPUT = 1.5
 #: Developed regions start and end at multiples of this: whole colour cells at every level.
 _ALIGNED_PX = 16
 #: The level at which one developed pixel is as large as that.
@@ -123,10 +124,12 @@ class View(NamedTuple):
         )
         region = inner.grown(margin, *frame)
         if flow_scale is None:
-            pixels = region.width * region.height / max(shrink, 1.0) ** 2
-            flow_scale = min(1.0, math.sqrt(_MOST_FLOW_PIXELS / pixels)) / max(shrink, 1.0)
-        # a cell of the grid is as large as DIS's own finest cell
-        cell = (1 << max(1, finest_scale)) / flow_scale
+            pixels = region.width * region.height
+            flow_scale = min(
+                1.0, math.sqrt(_MOST_FLOW_PIXELS / pixels), _MOST_FLOW_PER_OUTPUT / max(shrink, 1.0)
+            )
+        # a cell of the grid is as large as DIS's own finest cell, and at least two output pixels
+        cell = max((1 << max(1, finest_scale)) / flow_scale, 2.0 * max(shrink, 1.0))
         return cls(
             left=left,
             top=top,
