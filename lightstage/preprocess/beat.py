@@ -24,6 +24,12 @@ _SHORT_GAP = 3
 _DRIFT = 5e-5
 #: A stamp that is this far off the beat, in beats, is not on it.
 _WORST = 0.3
+#: A stamp that is this many standard deviations off those around it is not that beat's own.
+_OWN_BEAT = 5.5
+#: and this share of a beat.
+_LEAST_OFF = 0.01
+#: Stamps are compared with those of so many frames before and after.
+_AROUND = 8
 #: With more pieces than this share of the frames, the stamps are of no use.
 _MOST_PIECES = 0.5
 #: A garbage stamp's frame is looked for within this many places of where it lies in the file.
@@ -125,8 +131,10 @@ def _linked(time: NDArray[np.float64], step: NDArray[np.float64]) -> Beat:
         place = np.concatenate([[0], np.cumsum(whole)]).astype(np.int64)
         in_slot = np.concatenate([[True], whole > 0])
         loose = np.zeros(count, dtype=bool)
+        off_beat = _give_to_owners(time, place, in_slot, loose)
         possible, lone = free_slots(place, in_slot)
-        return Beat(place, in_slot, loose, True, _lost(place, 0, []), possible, lone=lone)
+        warnings = _lost(place[in_slot], len(off_beat), off_beat[:5].tolist())
+        return Beat(place, in_slot, loose, True, warnings, possible, lone=lone)
     fits &= whole <= 1  # what lies across a gap may be garbage: other ways around it are tried
     starts = np.concatenate([[0], np.flatnonzero(~fits) + 1])
     if len(starts) > _MOST_PIECES * count:
@@ -196,15 +204,65 @@ def _chained(
             twice[begin] = True
         now = int(place[end])
     in_slot = anchored & ~twice
-    strays = np.flatnonzero(~anchored)
+    off_beat = _give_to_owners(time, place, in_slot, loose)
+    strays = np.union1d(np.flatnonzero(~anchored), off_beat)
     _take_free_slots(time, place, anchored, in_slot, tolerance, longest)
-    possible, lone = free_slots(place, in_slot)
+    between = frozenset(_between_beats(time, anchored, in_slot))
+    possible, lone = free_slots(place, in_slot, between)
     lowest = int(place.min())
     place -= lowest
     possible = {f: tuple(p - lowest for p in places) for f, places in possible.items()}
     warnings = _lost(place[in_slot], len(strays), strays[:5].tolist())
-    between = frozenset(_between_beats(time, anchored, in_slot))
     return Beat(place, in_slot, loose, True, warnings, possible, between, lone)
+
+
+def _give_to_owners(
+    time: NDArray[np.float64],
+    place: NDArray[np.int64],
+    in_slot: NDArray[np.bool_],
+    loose: NDArray[np.bool_],
+) -> NDArray[np.intp]:
+    """Take the slot from frames whose stamps only happen to lie near a beat; return those frames.
+
+    A garbage stamp may be a whole number of beats off, nearly. Of two frames with one place, the
+    one whose stamp agrees with those around it has the slot.
+    """
+    on_beat = np.flatnonzero(in_slot)
+    if len(on_beat) < 2 * _AROUND:
+        return np.zeros(0, dtype=np.intp)
+    off, spread = _off_beat(time, place, on_beat, np.cumsum(loose))
+    limit = max(_LEAST_OFF, _OWN_BEAT * spread)
+    second = np.flatnonzero(~in_slot)
+    second = second[(second > 0) & in_slot[second - 1] & (place[second] == place[second - 1])]
+    for frame in second.tolist():
+        rival = frame - 1
+        if time[frame] == time[rival]:
+            continue  # given twice: the first is the one that was taken then
+        ours = abs(time[frame] - time[rival] + off[rival])
+        if ours + spread < abs(off[rival]) and ours <= limit:
+            in_slot[[rival, frame]] = False, True
+    stray = np.flatnonzero(in_slot & (np.abs(off) > limit))
+    in_slot[stray] = False
+    return stray
+
+
+def _off_beat(
+    time: NDArray[np.float64],
+    place: NDArray[np.int64],
+    on_beat: NDArray[np.intp],
+    run: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], float]:
+    """Return how far each frame on the beat is off those around it, in beats, and what is usual."""
+    off = np.zeros(len(time))
+    shift = time[on_beat] - place[on_beat]
+    for number in np.unique(run[on_beat]).tolist():
+        members = run[on_beat] == number
+        own = shift[members]
+        reach = min(_AROUND, (len(own) - 1) // 2)
+        windows = np.lib.stride_tricks.sliding_window_view(own, 2 * reach + 1)
+        middle = np.pad(np.median(windows, axis=1), reach, mode="edge")
+        off[on_beat[members]] = own - middle
+    return off, 1.4826 * float(np.median(np.abs(off[on_beat])))
 
 
 def _between_beats(
@@ -256,12 +314,17 @@ def _take_free_slots(
 
 
 def free_slots(
-    place: NDArray[np.int64], in_slot: NDArray[np.bool_]
+    place: NDArray[np.int64], in_slot: NDArray[np.bool_], between: frozenset[int] = frozenset()
 ) -> tuple[dict[int, tuple[int, ...]], frozenset[int]]:
-    """Return for each frame without a slot the free ones around it, and which lie in order."""
+    """Return for each frame without a slot the free ones around it, and which lie in order.
+
+    Frames ``between`` beats may be false triggers: those lie in order only if all of them do.
+    """
     slotless = np.flatnonzero(~in_slot)
     if not len(slotless):
         return {}, frozenset()
+    false = np.zeros(len(place), dtype=bool)
+    false[list(between)] = True
     slotted = np.flatnonzero(in_slot)
     taken = set(place[in_slot].tolist())
     possible: dict[int, tuple[int, ...]] = {}
@@ -278,7 +341,8 @@ def free_slots(
             wanted = list(range(nearest, nearest + _EITHER_SIDE))
         else:
             low, high = int(place[before]) + 1, int(place[after])
-            if high - low == after - before - 1:  # as many slots as frames: in order
+            mixed = 0 < int(false[before + 1 : after].sum()) < after - before - 1
+            if high - low == after - before - 1 and not mixed:  # as many slots as frames: in order
                 in_order.add(frame)
                 wanted = [low + frame - before - 1]
             else:

@@ -257,19 +257,24 @@ def _preamble_end(
         near = bool((np.abs(place[shows] - end - 2 * sequence.period) <= 2 * sequence.period).any())
         others = [] if near else [frame for frame in marked if frame >= 0]
         alike = np.concatenate([shows, others]).astype(np.intp)
-        for k, mark in enumerate(marks):
+        shown: list[bool | None] = []  # whether tracking; None for what is neither or not there
+        for k in range(length):
             frame = frame_at.get(end - length + k)
-            if frame is None:
-                continue
-            share = (float(level[frame]) - darkest) / (usual - darkest)
-            if mark:
-                fit = 0.6 < share < 1.6 and _is_like_one_of(pictures, frame, alike, place)
+            share = -1.0 if frame is None else (float(level[frame]) - darkest) / (usual - darkest)
+            if frame is None or not (share < 0.25 or 0.6 < share < 1.6):
+                shown.append(None)
+            elif share < 0.25:
+                shown.append(False)
             else:
-                fit = share < 0.25
-            fits, misses = fits + fit, misses + (not fit)
+                shown.append(True if _is_like_one_of(pictures, frame, alike, place) else None)
+            there = frame is not None
+            fit = there and shown[k] is not None and shown[k] == bool(marks[k])
+            fits, misses = fits + fit, misses + (there and not fit)
             surprises += bool(fit and surprising[k])
+        exchanged = _exchanged(shown, marks)
+        fits, misses = fits + 2 * exchanged, misses - 2 * exchanged
         enough = (
-            fits == length
+            fits == length and not exchanged
             if offset is None
             else surprises >= _LEAST_SURPRISES + (misses > 0) + 2 * counted
         )
@@ -277,6 +282,17 @@ def _preamble_end(
         if clear and enough and (best is None or fits > best[0]):
             best = fits, end
     return best[1] if best else None
+
+
+def _exchanged(shown: list[bool | None], marks: NDArray[np.bool_]) -> int:
+    """Return how many pairs of neighbours in a preamble changed places."""
+    pairs, k = 0, 0
+    while k + 1 < len(shown):
+        turned = marks[k] != marks[k + 1] and shown[k] is not None and shown[k + 1] is not None
+        if turned and shown[k] == bool(marks[k + 1]) and shown[k + 1] == bool(marks[k]):
+            pairs, k = pairs + 1, k + 1
+        k += 1
+    return pairs
 
 
 def _candidates(

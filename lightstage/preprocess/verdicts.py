@@ -69,6 +69,7 @@ class Judge:
         self.offset, self.table = offset, StepTable(sequence)
         self.prior = prior
         self.faulty: list[int] = []
+        self.guessed: list[int] = []
         self.perhaps = np.zeros(max(0, len(pictures) - 1), dtype=bool)
         self.near = 2 * sequence.period
         self.directions, self.block_places = directions, 3 * sequence.cycle_frames
@@ -284,8 +285,11 @@ class Judge:
                     continue
             elif at_an_end and self.distance(frame, free[0], free[0] + self.offset)[1] < 4.0:
                 place = free[0]
-            elif frame not in self.lone and (best > 4.0 or rival < 2.0 * best + 1.0):
-                continue  # whatever lies in the only slot there is, is judged like any other
+            elif frame in self.lone:  # it may have changed places with one beside it
+                if best > 4.0:
+                    self.guessed.append(frame)
+            elif best > 4.0 or rival < 2.0 * best + 1.0:
+                continue
             self.place[frame], self.in_slot[frame] = place, True
             self.step[frame] = place + self.offset
             taken.add(place)
@@ -305,7 +309,9 @@ class Judge:
                 self.distance(frame, place, step)[1],
                 self.distance(before, place, step)[1],
             )
-            if self.same[frame] or ours > 4.0 or theirs < 2.0 * ours + 2.0:
+            if self.same[frame] or frame in self.between:
+                continue  # a stamp on the beat is worth more than a likeness
+            if ours > 4.0 or theirs < 2.0 * ours + 2.0:
                 continue
             self.in_slot[[before, frame]] = False, True
             taken = set(self.place[self.in_slot].tolist())
@@ -332,11 +338,7 @@ class Judge:
                     continue
             elif not same and not (bright[frame] and change[frame - 1] < 0.5 * spread[frame - 1]):
                 continue
-            alike = (self.kind[frame], self.light[frame]) == (
-                self.kind[frame - 1],
-                self.light[frame - 1],
-            )
-            if alike and self.in_slot[frame]:
+            if self.in_slot[frame] and self._alike(found, frame):
                 continue
             before_is_wrong = (
                 self.off[frame - 1] > 5.0 * spread[frame - 1]
@@ -348,6 +350,14 @@ class Judge:
             found.repeated.append(wrong)
             found.step[wrong] = found.step[right]
             found.known[wrong] = found.known[right]
+
+    def _alike(self, found: Verdicts, frame: int) -> bool:
+        """Return whether a frame is what its step promises if it looks like the one before it."""
+        steps = np.array([found.step[frame - 1], self.step[frame]])
+        kind, light = self.table.kind(steps), self.table.light(steps)
+        if self.same[frame] and kind[1] == OLAT:
+            return False  # noise is never the same twice
+        return bool(kind[0] == kind[1] and light[0] == light[1])
 
     def _find_swapped(self, found: Verdicts) -> None:
         gain, _ = self._swap_gain(self.promise)
@@ -414,6 +424,9 @@ class Judge:
         size = np.sqrt(np.maximum(_square(self.promise), _square(self.seen)))
         usual = float(np.median(size[self.kind == OLAT]))
         share = np.where(self.kind == TRACKING, _STRANGE_TRACKING, _STRANGE_SHARE)
+        # as far as such a frame may be off that is as bright as this one or as was promised
+        own = np.sqrt(_square(self.seen))
+        spread = np.hypot(spread, self.relative_spread * np.where(self.kind == OLAT, own, 0.0))
         far = (
             (self.off > _STRANGE_SPREADS * spread)
             & (self.off > share * size)
@@ -421,7 +434,9 @@ class Judge:
             & (self._apart_from_tracking() <= self.near)
             & (self.off > _LEAST_STRANGE * usual)
         )
-        strange = far & ~moved & (self.kind != NONE) & ~np.isin(self.light, self.faulty)
+        strange = far & ~moved & (self.kind != NONE)
+        strange[self.guessed] = ~moved[self.guessed]
+        strange &= ~np.isin(self.light, self.faulty)
         found.known &= ~strange
         found.extra += [
             frame for frame in np.flatnonzero(~self.in_slot).tolist() if not moved[frame]
