@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lightstage.errors import SequenceError
 from lightstage.preprocess.appearance import look_features
@@ -125,27 +125,67 @@ class Identification:
             time_ns: the take's time stamps, ``(frames,)``, or ``None``.
             frame_rate_hz: the nominal rate.
         """
-        counted = self.step_index / frame_rate_hz
-        if time_ns is None or len(time_ns) != len(counted):
-            return np.asarray(counted, dtype=np.float64)
-        trusted = self.known.copy()
-        trusted[list(self.repeated + self.swapped + self.extra)] = False
-        if trusted.sum() < 2:
-            return np.asarray(counted, dtype=np.float64)
-        origin = int(np.median(time_ns[trusted]))
-        stamped = (time_ns.astype(np.float64) - origin) / 1e9
+        line = self.step_times_s(self.step_index, time_ns, frame_rate_hz)
+        stamped = self._stamped_s(time_ns)
+        if stamped is None:
+            return line
+        _, start = self._line(stamped, frame_rate_hz)
+        own = stamped - start
+        off = np.abs(own - line) * frame_rate_hz
+        late = ~(off < _LATE)
+        late[list(self.repeated)] = True
+        return np.asarray(np.where(late, line, own), dtype=np.float64)
+
+    def step_times_s(
+        self, steps: ArrayLike, time_ns: NDArray[np.int64] | None, frame_rate_hz: float
+    ) -> NDArray[np.float64]:
+        """Return when steps were, in seconds from step 0, by the straight line through all stamps.
+
+        Args:
+            steps: any steps, also between two, of any shape.
+            time_ns: the take's time stamps, ``(frames,)``, or ``None``.
+            frame_rate_hz: the nominal rate.
+        """
+        wanted = np.asarray(steps, dtype=np.float64)
+        stamped = self._stamped_s(time_ns)
+        beat_s = 1.0 / frame_rate_hz if stamped is None else self._line(stamped, frame_rate_hz)[0]
+        return wanted * beat_s
+
+    def _stamped_s(self, time_ns: NDArray[np.int64] | None) -> NDArray[np.float64] | None:
+        """Return stamps in seconds from their middle; ``None`` where they are of no use."""
+        timed = self._timed()
+        if time_ns is None or len(time_ns) != len(self.step_index) or timed.sum() < 2:
+            return None
+        stamps = np.asarray(time_ns, dtype=np.int64)
+        origin = int(np.median(stamps[timed].astype(np.float64)))
+        stamped = (stamps.astype(np.float64) - origin) / 1e9
         near = np.abs(stamped) < 1e7
-        stamped[near] = (time_ns[near] - origin) / 1e9  # exact
-        shift = float(np.median((stamped - counted)[trusted]))
-        good = trusted & (np.abs(stamped - counted - shift) < 100.0 / frame_rate_hz)
-        if good.sum() < 2 or np.ptp(counted[good]) == 0:
-            return np.asarray(counted, dtype=np.float64)
-        slope, start = np.polyfit(counted[good], stamped[good], 1)
-        line = slope * counted + start
-        off = np.abs(stamped - line) * frame_rate_hz
-        own = np.where(off < _LATE, stamped, line)
-        own[list(self.repeated)] = line[list(self.repeated)]
-        return np.asarray(own - start, dtype=np.float64)
+        stamped[near] = (stamps[near] - origin) / 1e9  # exact
+        return np.asarray(stamped)
+
+    def _timed(self) -> NDArray[np.bool_]:
+        """Return which frames' stamps should be those of the steps they show."""
+        timed = self.known.copy()
+        timed[list(self.repeated + self.swapped + self.extra)] = False
+        return timed
+
+    def _line(self, stamped: NDArray[np.float64], frame_rate_hz: float) -> tuple[float, float]:
+        """Return seconds a step, and the time of step 0, of a line through all good stamps."""
+        timed = self._timed()
+        step, seen = self.step_index[timed].astype(np.float64), stamped[timed]
+        between = np.diff(step)
+        rates = np.diff(seen)[between > 0] / between[between > 0]
+        slope = float(np.median(rates)) if len(rates) else 1.0 / frame_rate_hz
+        start = float(np.median(seen - slope * step))
+        # the clock's resolution may spoil that slope by a thousandth
+        within = 2.0 + 1e-3 * len(self.step_index)
+        for _ in range(2):
+            good = np.abs(seen - start - slope * step) * frame_rate_hz < within
+            if good.sum() < 2 or np.ptp(step[good]) == 0:
+                break
+            slope, start = (float(value) for value in np.polyfit(step[good], seen[good], 1))
+            within = _LATE
+        return slope, start
 
 
 def identify(

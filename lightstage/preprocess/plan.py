@@ -328,32 +328,13 @@ def _fill(
 def _frame_times(
     source: FrameSource, found: Identification, frame_rate_hz: float
 ) -> tuple[NDArray[np.float64], Callable[[float], float]]:
-    """Return each frame's time in seconds from the take's first frame, and any step's time.
-
-    A frame that lies off the beat (a garbage stamp, a swapped frame's) gets its step's time.
-    """
-    steps = found.step_index.astype(np.float64)
-    counted = (steps - steps[0]) / frame_rate_hz
+    """Return each frame's time in seconds from the take's first frame, and any step's time."""
     stamps = source.time_ns
-    if stamps is None or len(stamps) != len(counted):
-        return counted, lambda step: float((step - steps[0]) / frame_rate_hz)
-    stamped = (stamps - stamps[0]) / 1e9
-    stamped = stamped - np.median(stamped - counted)
-    period_s = 1.0 / frame_rate_hz
-    # drift of up to 1000 ppm, over the take's length, and a garbage stamp's being anywhere
-    near = np.abs(stamped - counted) < period_s * (2.0 + 1e-3 * len(counted))
-    near &= found.known
-    if near.sum() < 2:
-        return counted, lambda step: float((step - steps[0]) / frame_rate_hz)
-    slope, shift = np.polyfit(steps[near], stamped[near], 1)
-    fitted = slope * steps + shift
-    good = near & (np.abs(stamped - fitted) < 0.5 * period_s)
-    if good.sum() >= 2:
-        slope, shift = np.polyfit(steps[good], stamped[good], 1)
-        fitted = slope * steps + shift
-    begins = fitted[0]
-    times = np.where(good, stamped, fitted) - begins
-    return times, lambda step: float(slope * step + shift - begins)
+    first = found.step_index[0]
+    begins = float(found.step_times_s(first, stamps, frame_rate_hz))
+    beat_s = float(found.step_times_s(1.0, stamps, frame_rate_hz))
+    times = found.times_s(stamps, frame_rate_hz) - begins
+    return times, lambda step: float((step - first) * beat_s)
 
 
 def _parts(
