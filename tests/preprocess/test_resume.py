@@ -252,7 +252,8 @@ def test_ctrl_c_at_any_moment_leaves_no_traceback(tmp_path, recorded, workers):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGINT)
             _, errors = process.communicate(timeout=WITHIN_S)
-            assert process.returncode in (0, 130), errors
+            # of a signal that comes while the interpreter ends, all being done, it dies silently
+            assert process.returncode in (0, 130, -signal.SIGINT), errors
             assert "Traceback" not in errors, errors
             wait_until_gone(process)
         finally:
