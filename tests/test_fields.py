@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightstage import CaptureSequence, Dome, ReflectanceFields, Session
-from lightstage.errors import FieldsError, InputError
 from lightstage.aligned_store import FieldsWriter
-from lightstage.half_floats import to_float, to_half
+from lightstage.errors import FieldsError, InputError
+from lightstage.half_floats import rounded, to_float, to_half
 
 
 def write(path, sets=2, lights=5, height=6, width=8, finish=True):
@@ -66,10 +66,69 @@ def test_every_half_is_read_exactly():
     assert np.array_equal(to_float(every), every.astype(np.float32), equal_nan=True)
 
 
+@given(
+    st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=40),
+    st.integers(4, 14),
+)
+def test_values_are_rounded_to_whole_steps(values, bits):
+    image, step = np.array(values, dtype=np.float32), 2.0**-bits
+    expected = np.rint(image.astype(np.float64) / step) * step  # numpy's, to even as OpenCV's
+    assert np.array_equal(rounded(image, step), expected)
+
+
+def test_rounding_leaves_missing_lights_missing():
+    image = np.array([np.nan, 0.1], dtype=np.float32)
+    assert np.isnan(rounded(image, 2.0**-10)).tolist() == [True, False]
+
+
 def test_a_whole_picture_is_converted_alike():
     image = np.random.default_rng(0).normal(0, 1, (7, 33, 3)).astype(np.float32)
     image *= np.float32(10.0) ** np.random.default_rng(1).integers(-9, 5, image.shape)
     assert np.array_equal(to_half(image), image.astype(np.float16))
+
+
+def test_one_light_is_read_without_the_others(tmp_path):
+    olat = write(tmp_path / "a.zarr")
+    fields = ReflectanceFields.open(tmp_path / "a.zarr")
+    for light in (0, 3, -1):
+        assert np.array_equal(fields.read_light(-1, light), olat[-1, light])
+    with pytest.raises(IndexError):
+        fields.read_light(0, 5)
+
+
+def test_a_light_without_a_frame_is_nan_and_no_damage(tmp_path):
+    writer = FieldsWriter.create(
+        tmp_path / "a.zarr", sets=1, height=6, width=8, dome=Dome.evenly_spread(5), rate_hz=25.0
+    )
+    olat = np.ones((5, 6, 8, 3), np.float32)
+    olat[:4] = np.nan
+    writer.write_set(0, olat=olat, full_lit=olat[4], time_s=0.0, centre_frame=0)
+    writer.finish()
+    fields = ReflectanceFields.open(tmp_path / "a.zarr")
+    assert np.array_equal(fields[0].olat, olat, equal_nan=True)
+    assert np.isnan(fields.read_light(0, 2)).all()
+
+
+def test_values_that_a_store_does_not_have_are_named(tmp_path):
+    write(tmp_path / "a.zarr")
+    fields = ReflectanceFields.open(tmp_path / "a.zarr")
+    assert fields.read_values("confidence").shape == (2, 5)
+    with pytest.raises(FieldsError, match="has no 'flag'"):
+        fields.read_values("flag")
+    with pytest.raises(FieldsError, match="has no 'matte'"):
+        fields.read("matte", 0)
+
+
+def test_what_was_left_half_written_goes_when_a_store_is_finished(tmp_path):
+    writer = FieldsWriter.create(
+        tmp_path / "a.zarr", sets=1, height=6, width=8, dome=Dome.evenly_spread(1), rate_hz=25.0
+    )
+    (tmp_path / "a.zarr" / "zarr.1234.partial").write_text("{")
+    image = np.ones((6, 8, 3), np.float32)
+    writer.write_set(0, olat=image[None], full_lit=image, time_s=0.0, centre_frame=0)
+    writer.finish()
+    assert not list((tmp_path / "a.zarr").rglob("*.partial"))
+    assert len(ReflectanceFields.open(tmp_path / "a.zarr")) == 1
 
 
 def test_a_store_is_found_from_its_take_and_session(tmp_path):
