@@ -101,13 +101,22 @@ def test_noise_around_black_keeps_its_mean_through_every_demosaic(demosaic):
 @pytest.mark.parametrize("demosaic", DEMOSAICS)
 @pytest.mark.parametrize("level", [1, 2])
 def test_a_level_is_the_mean_of_the_pixels_it_stands_for(demosaic, level):
-    stored = np.random.default_rng(1).integers(0, 255, (48, 64), dtype=np.uint8)
+    # dark enough that nothing between pixels reaches white, where light is cut off
+    stored = np.random.default_rng(1).integers(0, 90, (48, 64), dtype=np.uint8)
     settings = settings_of(demosaic)
     whole = develop(stored, settings=settings, **OPTIONS)
     step = 1 << level
     mean = whole.reshape(48 // step, step, 64 // step, step, 3).mean(axis=(1, 3))
     small = develop(stored, settings=settings, level=level, **OPTIONS)
     assert np.abs(small - mean).max() < 2e-6
+
+
+@pytest.mark.parametrize("demosaic", DEMOSAICS)
+@pytest.mark.parametrize("level", [0, 1])
+def test_nothing_is_brighter_than_white(demosaic, level):
+    stored = np.random.default_rng(1).integers(0, 256, (48, 64), dtype=np.uint8)
+    linear = develop(stored, settings=settings_of(demosaic), level=level, **OPTIONS)
+    assert linear.max() <= 1.0
 
 
 @pytest.mark.parametrize("demosaic", DEMOSAICS)

@@ -9,9 +9,11 @@ import pytest
 from lightstage.errors import InputError
 from lightstage.preprocess import flow as flow_module
 from lightstage.preprocess.flow import (
+    between_places,
     equalise,
     flow_method,
     flows_from,
+    prepare,
     smooth_over_time,
     without_noise,
 )
@@ -86,10 +88,14 @@ def test_a_start_is_not_written_into():
     assert (start == 0.5).all()
 
 
+def equalised(*lights, reference=0):
+    return equalise([prepare(light) for light in lights], reference)
+
+
 @pytest.mark.parametrize("gain", [0.5, 0.8, 1.25])
 def test_equalising_takes_a_gain_error_away(gain):
     light = (texture().astype(np.float32) / 255) ** 2 * 0.6
-    first, second = equalise([light, light * np.float32(gain)], 0)
+    first, second = equalised(light, light * np.float32(gain))
     assert np.abs(first.astype(int) - second).max() <= 1
     assert first.max() <= 255
 
@@ -98,8 +104,8 @@ def test_equalising_takes_a_gain_error_away(gain):
 def test_a_tracking_frame_of_another_gain_gives_the_same_flow(gain):
     light = (texture().astype(np.float32) / 255) ** 2 * 0.6
     there = (moved(texture(), (2.0, -1.5)).astype(np.float32) / 255) ** 2 * 0.6
-    same = flows_from(0, equalise([light, there], 0), DIS)[1]
-    other = flows_from(0, equalise([light, there * np.float32(gain)], 0), DIS)[1]
+    same = flows_from(0, equalised(light, there), DIS)[1]
+    other = flows_from(0, equalised(light, there * np.float32(gain)), DIS)[1]
     # levels differ by 1 of 255 where rounding goes the other way
     assert np.abs(same - other)[8:-8, 8:-8].mean() < 0.02
 
@@ -108,7 +114,7 @@ def test_a_dark_picture_is_equalised_without_a_fault():
     light = (texture().astype(np.float32) / 255) ** 2
     dark = np.zeros_like(light)
     for reference in (0, 1):
-        first, second = equalise([light, dark], reference)
+        first, second = equalised(light, dark, reference=reference)
         assert first.dtype == second.dtype == np.uint8
 
 
@@ -142,20 +148,46 @@ def test_gaps_are_bridged_as_if_the_missing_flow_had_been_there():
     assert np.abs(smooth - path[kept]).max() < 1e-4
 
 
-def test_smoothing_is_left_out_on_request_and_for_few_flows():
+def test_flows_between_those_found_lie_on_the_same_path():
+    """Every second tracking frame's flow is found; a path of constant acceleration goes on."""
+    places, every = np.array([0, 2, 4, 6, 8]), np.arange(9)
+
+    def path(at):
+        at = (at - 4.0)[:, None, None, None]
+        return np.tile(0.7 * at + 0.05 * at**2, (1, 3, 2, 2)).astype(np.float32)
+
+    for strength in (0.0, 3.0):
+        found = smooth_over_time(path(places), places, 2, strength, every)
+        assert np.abs(found - path(every)).max() < 2e-3
+    # of too few for that, a straight line
+    few = smooth_over_time(path(places[1:4]), places[1:4], 1, 3.0, np.arange(2, 7))
+    assert np.array_equal(few[::2], path(places[1:4]))
+    assert np.allclose(few[1], (few[0] + few[2]) / 2)
+
+
+def test_values_between_places_are_on_a_line_between_them():
+    values = np.random.default_rng(0).random((3, 4, 5)).astype(np.float32)
+    found = between_places(values, np.array([0, 1, 4]), np.arange(5))
+    assert np.array_equal(found[[0, 1, 4]], values)
+    assert np.allclose(found[2], values[1] * 2 / 3 + values[2] / 3)
+
+
+def test_smoothing_is_left_out_on_request():
     flows = np.random.default_rng(0).normal(0, 1, (9, 3, 3, 2)).astype(np.float32)
     assert smooth_over_time(flows, np.arange(9), 4, 0.0) is flows
-    assert smooth_over_time(flows[:4], np.arange(4), 2, 3.0) is not None
-    assert np.array_equal(smooth_over_time(flows[:4], np.arange(4), 2, 3.0), flows[:4])
 
 
 def test_noise_is_set_towards_zero_and_motion_is_kept():
     rng = np.random.default_rng(2)
-    noise = rng.normal(0, 0.02, (40, 50, 2)).astype(np.float32)
-    assert np.abs(without_noise(noise, 0.04)).mean() < 0.05 * np.abs(noise).mean()
-    motion = np.full((40, 50, 2), 0.5, np.float32) + noise
-    assert np.abs(without_noise(motion, 0.04) - motion).max() < 0.01
-    assert without_noise(noise, 0.0) is noise
+    places = np.arange(9)
+    noise = rng.normal(0, 0.02, (9, 40, 50, 2)).astype(np.float32)
+    noise[4] = 0
+    left = without_noise(noise.copy(), places, 4, 0.06)
+    assert np.abs(left).mean() < 0.05 * np.abs(noise).mean()
+    motion = noise + ((places - 4) * np.float32(0.5))[:, None, None, None]
+    kept = without_noise(motion.copy(), places, 4, 0.06)
+    assert np.abs(kept - motion).max() < 0.01
+    assert np.array_equal(without_noise(noise.copy(), places, 4, 0.0), noise)
 
 
 def test_an_unknown_method_is_refused_with_those_there_are():

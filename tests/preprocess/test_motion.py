@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lightstage.preprocess.flow import flow_method
+from lightstage.preprocess.flow import flow_method, prepare
 from lightstage.preprocess.motion import find_motion
 from lightstage.preprocess.settings import PreprocessSettings
 from lightstage.preprocess.view import View
@@ -35,7 +35,7 @@ def motion_of(frames, settings=SETTINGS, offset=0.0, places=None, size=None, cen
 
     def luminance(index, view):
         full = (view.flow_width, view.flow_height)
-        return cv2.resize(frames[index], full, interpolation=cv2.INTER_AREA)
+        return prepare(cv2.resize(frames[index], full, interpolation=cv2.INTER_AREA))
 
     places = np.arange(len(frames)) if places is None else np.array(places)
     tracking = np.arange(len(frames))
