@@ -73,6 +73,14 @@ class Judge:
         self.perhaps = np.zeros(max(0, len(pictures) - 1), dtype=bool)
         self.near = 2 * sequence.period
         self.directions, self.block_places = directions, 3 * sequence.cycle_frames
+        self.same = same_as_before(pictures)
+        self.stamped = beat.stamped
+        # whose stamps are garbage where there is but one slot: there, until the pictures are asked
+        self.in_order = np.zeros(len(pictures), dtype=bool)
+        for frame in beat.lone - beat.between:
+            if not self.same[frame] and len(self.possible[frame]) == 1:
+                self.place[frame], self.in_order[frame] = self.possible[frame][0], True
+        self.in_slot |= self.in_order
         self.step = self.place + offset
         self.kind, self.light = self.table.kind(self.step), self.table.light(self.step)
         tracking = np.flatnonzero((self.kind == TRACKING) & self.in_slot)
@@ -91,12 +99,11 @@ class Judge:
         self.tracking = tracking[good]
         subject = follow_subject(pictures, self.place, self.tracking)
         self.seen = features(pictures, subject)
-        self.same = same_as_before(pictures)
         self._tracking_place = np.sort(self.place[self.tracking])
         self._tracking_seen = self.seen[self.tracking][np.argsort(self.place[self.tracking])]
         dark = self.seen[(self.kind == DARK) & self.in_slot]
         self.dark = np.median(dark, axis=0) if len(dark) else np.zeros(self.seen.shape[1])
-        self.learn(np.zeros(len(pictures), dtype=bool))
+        self.learn(self.in_order)
 
     def learn(self, left_out: NDArray[np.bool_]) -> None:
         """Learn the lights from all frames but those left out; measure how far frames are off."""
@@ -200,6 +207,7 @@ class Judge:
         self._clear_faulty_lights(suspects)
         turned = np.flatnonzero(self._swap_gain(smooth)[1])
         suspects[turned] = suspects[turned + 1] = True
+        suspects |= self.in_order
         suspects &= olat
         return np.asarray(suspects)
 
@@ -262,11 +270,35 @@ class Judge:
         doubtful = np.asarray(possible & (gain > _SWAP_PRIOR + 0.5))
         self.perhaps = np.asarray(turned & (gain <= 0.0))
         gain = np.where(turned, gain, np.where(possible, np.minimum(gain, -0.5), -30.0))
-        return np.asarray(gain), doubtful
+        surely = possible & self._tracking_is_beside()
+        return np.where(surely, np.maximum(gain, 1.0), gain), doubtful | surely
+
+    def _tracking_is_beside(self) -> NDArray[np.bool_]:
+        """Return at which of ``i`` and ``i + 1`` the one in whose place a tracking frame belongs
+        is not like the tracking frames around, and the other is.
+
+        A light from the front may look much like all lights; tracking frames look like each other.
+        """
+        beside = np.zeros(len(self.place) - 1, dtype=bool)
+        tracking = np.flatnonzero(self.kind == TRACKING)
+        promise = self.promise[tracking]
+        spread = self.spread(promise, self.kind[tracking])
+        own = self.off[tracking] / spread
+        for side in (-1, 1):
+            other = tracking + side
+            there = (other >= 0) & (other < len(self.place))
+            other = np.clip(other, 0, len(self.place) - 1)
+            theirs = np.sqrt(_square(self.seen[other] - promise)) / spread
+            wrong = there & (own > 3.0) & (theirs < 2.5) & (theirs < own / 3.0)
+            wrong &= self.kind[other] != TRACKING
+            beside[np.minimum(tracking, other)[wrong]] = True
+        return beside
 
     def _place_loose_frames(self) -> None:
         """Give frames without a slot of their own the free one nearby that they fit."""
-        self._share_places()
+        if not self.stamped:  # else a stamp on the beat is worth more than a likeness
+            self._share_places()
+        self.in_slot &= ~self.in_order
         taken = set(self.place[self.in_slot].tolist())
         slotted = np.flatnonzero(self.in_slot)
         first, last = int(slotted[0]), int(slotted[-1])
@@ -309,9 +341,7 @@ class Judge:
                 self.distance(frame, place, step)[1],
                 self.distance(before, place, step)[1],
             )
-            if self.same[frame] or frame in self.between:
-                continue  # a stamp on the beat is worth more than a likeness
-            if ours > 4.0 or theirs < 2.0 * ours + 2.0:
+            if self.same[frame] or ours > 4.0 or theirs < 2.0 * ours + 2.0:
                 continue
             self.in_slot[[before, frame]] = False, True
             taken = set(self.place[self.in_slot].tolist())
@@ -391,6 +421,33 @@ class Judge:
                 if max(one[1], two[1]) < 4.0:
                     self._exchange(found, first, second)
                     taken |= {first, second}
+        self._exchange_slotless(found, far & self.in_slot & (self.kind != NONE), taken)
+
+    def _exchange_slotless(
+        self, found: Verdicts, far: NDArray[np.bool_], taken: set[int]
+    ) -> None:
+        """Find frames with garbage stamps that changed places with one that looks wrong."""
+        used = set(self.place[self.in_slot].tolist())
+        for frame in np.flatnonzero(~self.in_slot).tolist():
+            if self.same[frame] or frame in self.between:
+                continue
+            for other in (frame - 1, frame + 1):
+                if not 0 <= other < len(far) or not far[other] or other in taken:
+                    continue
+                if self.distance(frame, int(self.place[other]), int(self.step[other]))[1] > 4.0:
+                    continue
+                free = [p for p in self.possible.get(frame, ()) if p not in used]
+                fits = [p for p in free if self.distance(other, p, p + self.offset)[1] < 4.0]
+                if len(fits) != 1:
+                    found.known[other] = False
+                    continue
+                self.place[frame], self.in_slot[frame] = fits[0], True
+                self.step[frame] = found.step[frame] = fits[0] + self.offset
+                found.known[frame] = True
+                used.add(fits[0])
+                self._exchange(found, *sorted((frame, other)))
+                taken |= {frame, other}
+                break
 
     def _drop_mutual(self, found: Verdicts) -> None:
         """Doubt pairs of frames that are swapped only by each other's word.
