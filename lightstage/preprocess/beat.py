@@ -32,8 +32,8 @@ _LEAST_OFF = 0.01
 _AROUND = 8
 #: With more pieces than this share of the frames, the stamps are of no use.
 _MOST_PIECES = 0.5
-#: A garbage stamp's frame is looked for within this many places of where it lies in the file.
-_NEAR = 16
+#: Frames that change places with their stamps lie at most so many places off in the file.
+_NEAR = 2
 #: A garbage stamp's frame beside a longer gap is looked for this far into it.
 _EITHER_SIDE = 4
 
@@ -131,7 +131,7 @@ def _linked(time: NDArray[np.float64], step: NDArray[np.float64]) -> Beat:
         place = np.concatenate([[0], np.cumsum(whole)]).astype(np.int64)
         in_slot = np.concatenate([[True], whole > 0])
         loose = np.zeros(count, dtype=bool)
-        off_beat = _give_to_owners(time, place, in_slot, loose)
+        off_beat, _ = _give_to_owners(time, place, in_slot, loose, tolerance)
         possible, lone = free_slots(place, in_slot)
         warnings = _lost(place[in_slot], len(off_beat), off_beat[:5].tolist())
         return Beat(place, in_slot, loose, True, warnings, possible, lone=lone)
@@ -204,11 +204,13 @@ def _chained(
             twice[begin] = True
         now = int(place[end])
     in_slot = anchored & ~twice
-    off_beat = _give_to_owners(time, place, in_slot, loose)
+    off_beat, tolerance = _give_to_owners(time, place, in_slot, loose, tolerance)
     strays = np.union1d(np.flatnonzero(~anchored), off_beat)
-    _take_free_slots(time, place, anchored, in_slot, tolerance, longest)
+    after_gap = _take_free_slots(time, place, anchored, in_slot, tolerance, longest)
     between = frozenset(_between_beats(time, anchored, in_slot))
     possible, lone = free_slots(place, in_slot, between)
+    for frame, wanted in after_gap.items():
+        possible[frame] = (wanted, *(p for p in possible[frame] if p != wanted))
     lowest = int(place.min())
     place -= lowest
     possible = {f: tuple(p - lowest for p in places) for f, places in possible.items()}
@@ -221,15 +223,18 @@ def _give_to_owners(
     place: NDArray[np.int64],
     in_slot: NDArray[np.bool_],
     loose: NDArray[np.bool_],
-) -> NDArray[np.intp]:
-    """Take the slot from frames whose stamps only happen to lie near a beat; return those frames.
+    tolerance: float,
+) -> tuple[NDArray[np.intp], float]:
+    """Take the slot from frames whose stamps only happen to lie near a beat.
+
+    Returned are those frames, and by how much a stamp may be off its beat.
 
     A garbage stamp may be a whole number of beats off, nearly. Of two frames with one place, the
     one whose stamp agrees with those around it has the slot.
     """
     on_beat = np.flatnonzero(in_slot)
     if len(on_beat) < 2 * _AROUND:
-        return np.zeros(0, dtype=np.intp)
+        return np.zeros(0, dtype=np.intp), tolerance
     off, spread = _off_beat(time, place, on_beat, np.cumsum(loose))
     limit = max(_LEAST_OFF, _OWN_BEAT * spread)
     second = np.flatnonzero(~in_slot)
@@ -243,7 +248,7 @@ def _give_to_owners(
             in_slot[[rival, frame]] = False, True
     stray = np.flatnonzero(in_slot & (np.abs(off) > limit))
     in_slot[stray] = False
-    return stray
+    return stray, min(limit, tolerance)
 
 
 def _off_beat(
@@ -285,12 +290,14 @@ def _take_free_slots(
     in_slot: NDArray[np.bool_],
     tolerance: float,
     longest: float,
-) -> None:
+) -> dict[int, int]:
     """Put strays at the place of the frame before, or where their stamps are on the beat.
 
     They are on the beat where two frames changed places together with their stamps, and where a
-    frame lies alone between gaps.
+    frame lies alone between gaps. Returned are the places by their stamps of frames that lie alone
+    beyond a longer gap at an end: those may be garbage.
     """
+    after_gap: dict[int, int] = {}
     anchors = np.flatnonzero(anchored)
     taken = set(place[anchored].tolist())
     for frame in np.flatnonzero(~anchored).tolist():
@@ -306,11 +313,17 @@ def _take_free_slots(
         at_an_end = after in (0, len(anchors))
         if at_an_end and (wanted > place[anchor]) != (after > 0):
             continue
+        if at_an_end and abs(offset) > _SHORT_GAP:
+            after_gap[frame] = wanted
+            continue
         between = not at_an_end and place[anchor] < wanted < place[anchors[after]]
-        # a garbage stamp is seldom on the beat; far from all others it may be
-        if at_an_end or between or abs(offset) < _NEAR:
+        # a garbage stamp is seldom on the beat; far from where it lies in the file it may be
+        following = place[anchor] if at_an_end else place[anchors[after]]
+        near = place[anchor] - _NEAR <= wanted <= following + _NEAR
+        if at_an_end or between or near:
             place[frame], in_slot[frame] = wanted, True
             taken.add(wanted)
+    return after_gap
 
 
 def free_slots(

@@ -248,51 +248,71 @@ def _preamble_end(
     last = len(place) // 4 if offset is None else int(place.max())
     best: tuple[int, int] | None = None
     for end in _candidates(length, last, residue, sequence, offset):
-        fits = misses = surprises = 0
+        frames = [frame_at.get(end - length + k, -1) for k in range(length)]
         # as bright as tracking frames are nearby: the performer may leave the picture later
         nearest = shows[np.argsort(np.abs(place[shows] - end), kind="stable")[:9]]
         usual = max(float(np.median(level[nearest])), 2.0 * darkest + 1e-9)
-        marked = [frame_at.get(end - length + k, -1) for k in np.flatnonzero(marks).tolist()]
+        share = (level[frames] - darkest) / (usual - darkest)
+        bright = (share > 0.6) & (share < 1.6)
+        shown = np.where(bright, _BRIGHT, np.where(share < 0.25, _DARK, _NEITHER))
+        shown[np.array(frames) < 0] = _ABSENT
+        tally = _Tally.of(shown, marks, surprising)
+        if not (tally.whole if offset is None else tally.enough(counted)):
+            continue
         # where no tracking frame is near, marks must be like each other
         near = bool((np.abs(place[shows] - end - 2 * sequence.period) <= 2 * sequence.period).any())
-        others = [] if near else [frame for frame in marked if frame >= 0]
-        alike = np.concatenate([shows, others]).astype(np.intp)
-        shown: list[bool | None] = []  # whether tracking; None for what is neither or not there
-        for k in range(length):
-            frame = frame_at.get(end - length + k)
-            share = -1.0 if frame is None else (float(level[frame]) - darkest) / (usual - darkest)
-            if frame is None or not (share < 0.25 or 0.6 < share < 1.6):
-                shown.append(None)
-            elif share < 0.25:
-                shown.append(False)
-            else:
-                shown.append(True if _is_like_one_of(pictures, frame, alike, place) else None)
-            there = frame is not None
-            fit = there and shown[k] is not None and shown[k] == bool(marks[k])
-            fits, misses = fits + fit, misses + (there and not fit)
-            surprises += bool(fit and surprising[k])
-        exchanged = _exchanged(shown, marks)
-        fits, misses = fits + 2 * exchanged, misses - 2 * exchanged
-        enough = (
-            fits == length and not exchanged
-            if offset is None
-            else surprises >= _LEAST_SURPRISES + (misses > 0) + 2 * counted
-        )
-        clear = misses == 0 or (offset is not None and fits >= 2 * misses)
-        if clear and enough and (best is None or fits > best[0]):
-            best = fits, end
+        others = [frame for frame, mark in zip(frames, marks, strict=True) if mark and frame >= 0]
+        alike = np.concatenate([shows, [] if near else others]).astype(np.intp)
+        for k in np.flatnonzero(shown == _BRIGHT).tolist():
+            if not _is_like_one_of(pictures, frames[k], alike, place):
+                shown[k] = _NEITHER
+        tally = _Tally.of(shown, marks, surprising)
+        enough = tally.whole if offset is None else tally.enough(counted)
+        if enough and (best is None or tally.fits > best[0]):
+            best = tally.fits, end
     return best[1] if best else None
 
 
-def _exchanged(shown: list[bool | None], marks: NDArray[np.bool_]) -> int:
-    """Return how many pairs of neighbours in a preamble changed places."""
-    pairs, k = 0, 0
-    while k + 1 < len(shown):
-        turned = marks[k] != marks[k + 1] and shown[k] is not None and shown[k + 1] is not None
-        if turned and shown[k] == bool(marks[k + 1]) and shown[k + 1] == bool(marks[k]):
-            pairs, k = pairs + 1, k + 1
-        k += 1
-    return pairs
+#: What a frame of a preamble may show.
+_DARK, _BRIGHT, _NEITHER, _ABSENT = range(4)
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """How many frames are as a preamble says, how many not, and how many surprise by that."""
+
+    length: int
+    fits: int
+    misses: int
+    surprises: int
+    exchanged: int
+
+    @classmethod
+    def of(
+        cls, shown: NDArray[np.int64], marks: NDArray[np.bool_], surprising: NDArray[np.bool_]
+    ) -> _Tally:
+        """Compare what frames show with what they should."""
+        wanted = np.where(marks, _BRIGHT, _DARK)
+        fit = shown == wanted
+        wrong = ~fit & (shown < _NEITHER)
+        turned = wrong[:-1] & wrong[1:] & (wanted[:-1] != wanted[1:])
+        exchanged, k = 0, 0
+        while k < len(turned):  # a frame changes places with one other
+            exchanged += int(turned[k])
+            k += 2 if turned[k] else 1
+        fits = int(fit.sum()) + 2 * exchanged
+        misses = int((shown != _ABSENT).sum()) - fits
+        return cls(len(marks), fits, misses, int((fit & surprising).sum()), exchanged)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all frames are there and as they should be."""
+        return self.fits == self.length and not self.exchanged
+
+    def enough(self, counted: bool) -> bool:
+        """Whether that is a preamble, where the phase but for whole cycles is known."""
+        least = _LEAST_SURPRISES + (self.misses > 0) + 2 * counted
+        return self.surprises >= least and self.fits >= 2 * self.misses
 
 
 def _candidates(

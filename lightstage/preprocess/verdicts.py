@@ -18,7 +18,7 @@ from lightstage.preprocess.appearance import Floats, Ints, LightModel, features,
 from lightstage.preprocess.beat import Beat
 from lightstage.preprocess.light_faults import LightFaults, find_light_faults
 from lightstage.preprocess.step_table import DARK, NONE, OLAT, TRACKING, StepTable
-from lightstage.preprocess.tracking_frames import alike_over_time, same_as_before
+from lightstage.preprocess.tracking_frames import alike_over_time, same_as_before, tracking_beside
 from lightstage.sequence import CaptureSequence
 
 #: A frame is not what its step says when it is this many spreads and this share off.
@@ -84,6 +84,7 @@ class Judge:
         self.step = self.place + offset
         self.kind, self.light = self.table.kind(self.step), self.table.light(self.step)
         tracking = np.flatnonzero((self.kind == TRACKING) & self.in_slot)
+        self.beside = tracking_beside(pictures, tracking, self.place, self.in_slot)
         good = alike_over_time(pictures, tracking, self.place)
         if good.sum() < max(2, 0.5 * len(tracking)):
             raise SequenceError(
@@ -96,7 +97,9 @@ class Judge:
                 "the take does not fit the sequence: none of its frames has the place of an OLAT "
                 "frame. Check lights and frame_rate_hz in sequence.json."
             )
-        self.tracking = tracking[good]
+        turned = np.append(self.beside, False) | np.append(False, self.beside)
+        kept = good & ~turned[tracking]
+        self.tracking = tracking[kept if kept.any() else good]
         subject = follow_subject(pictures, self.place, self.tracking)
         self.seen = features(pictures, subject)
         self._tracking_place = np.sort(self.place[self.tracking])
@@ -270,29 +273,8 @@ class Judge:
         doubtful = np.asarray(possible & (gain > _SWAP_PRIOR + 0.5))
         self.perhaps = np.asarray(turned & (gain <= 0.0))
         gain = np.where(turned, gain, np.where(possible, np.minimum(gain, -0.5), -30.0))
-        surely = possible & self._tracking_is_beside()
+        surely = possible & self.beside
         return np.where(surely, np.maximum(gain, 1.0), gain), doubtful | surely
-
-    def _tracking_is_beside(self) -> NDArray[np.bool_]:
-        """Return at which of ``i`` and ``i + 1`` the one in whose place a tracking frame belongs
-        is not like the tracking frames around, and the other is.
-
-        A light from the front may look much like all lights; tracking frames look like each other.
-        """
-        beside = np.zeros(len(self.place) - 1, dtype=bool)
-        tracking = np.flatnonzero(self.kind == TRACKING)
-        promise = self.promise[tracking]
-        spread = self.spread(promise, self.kind[tracking])
-        own = self.off[tracking] / spread
-        for side in (-1, 1):
-            other = tracking + side
-            there = (other >= 0) & (other < len(self.place))
-            other = np.clip(other, 0, len(self.place) - 1)
-            theirs = np.sqrt(_square(self.seen[other] - promise)) / spread
-            wrong = there & (own > 3.0) & (theirs < 2.5) & (theirs < own / 3.0)
-            wrong &= self.kind[other] != TRACKING
-            beside[np.minimum(tracking, other)[wrong]] = True
-        return beside
 
     def _place_loose_frames(self) -> None:
         """Give frames without a slot of their own the free one nearby that they fit."""
@@ -423,9 +405,7 @@ class Judge:
                     taken |= {first, second}
         self._exchange_slotless(found, far & self.in_slot & (self.kind != NONE), taken)
 
-    def _exchange_slotless(
-        self, found: Verdicts, far: NDArray[np.bool_], taken: set[int]
-    ) -> None:
+    def _exchange_slotless(self, found: Verdicts, far: NDArray[np.bool_], taken: set[int]) -> None:
         """Find frames with garbage stamps that changed places with one that looks wrong."""
         used = set(self.place[self.in_slot].tolist())
         for frame in np.flatnonzero(~self.in_slot).tolist():
