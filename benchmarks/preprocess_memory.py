@@ -1,8 +1,10 @@
 """Peak memory of ``lightstage preprocess`` for a short take and a long one: it must not grow.
 
 Run ``python benchmarks/preprocess_memory.py [--frames 200 4000]``. Takes of 256 x 192 pixels under
-96 lights are written and preprocessed by the command with two workers; all of its processes are
-looked at some twenty times a second. PSS counts memory that processes share once in all.
+96 lights are written and preprocessed by the command with two workers, a set for each tracking
+frame: so of the short take, too, each worker makes several, and what it remembers of the frames is
+full after its third. All of its processes are looked at some twenty times a second. PSS counts
+memory that processes share once in all.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ def write_take(folder: Path, frames: int, width: int, height: int, lights: int) 
 def peaks_of(session: Path, workers: int, within_s: float, *options: str) -> Peaks:
     """Run the command on a session and return the most memory that its processes had."""
     command = [sys.executable, "-m", "lightstage.cli", "preprocess", str(session), "-q"]
+    command += ["--rate", "all"]
     client = worker = total = 0
     deadline = time.monotonic() + within_s
     with subprocess.Popen([*command, "--workers", str(workers), *options], cwd=ROOT) as process:
