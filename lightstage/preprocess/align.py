@@ -17,13 +17,12 @@ from lightstage.preprocess.settings import AlignSettings
 from lightstage.preprocess.view import View
 from lightstage.warp import INTERPOLATION_FLAGS
 
-#: Where a light's frames differ by more than this many times their usual difference, they are not
-#: of the same thing and are not mixed.
-_ALIKE_WITHIN = 2.5
+#: A light's frames that are within this of each other (linear light, mean of 3x3) differ by noise.
+_NOISE = 0.012
+#: Up to about this, they differ by how the light falls; beyond it they show different things.
+_MOST_SHADING = 0.8
 #: Images are stored in steps of about this part of the sensor's own.
 _STEPS_PER_SENSOR_STEP = 32.0
-#: The usual difference counts as noise up to this (linear light): beyond it frames do not agree.
-_MOST_NOISE = 0.02
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class SetFrames:
         tracking_frames: indices of the window's tracking frames, in order.
         tracking_times_s: when each was taken.
         centre: which of the tracking frames is nearest to the set's time.
+        time_s: the set's time.
     """
 
     light_frames: NDArray[np.int64]
@@ -44,6 +44,7 @@ class SetFrames:
     tracking_frames: NDArray[np.int64]
     tracking_times_s: NDArray[np.float64]
     centre: int
+    time_s: float
 
     @property
     def lights(self) -> int:
@@ -174,26 +175,45 @@ class SetAligner:
         return np.asarray(cv2.resize(trust, size, interpolation=cv2.INTER_LINEAR))
 
     def _fused(self, light: int, samples: Sequence[int]) -> NDArray[np.float32]:
-        """Return the mean of a light's frames of several cycles, where they agree.
+        """Return a light's image at the set's time, from its frames of several cycles.
 
-        The set's own frame always counts; another counts where its motion is trusted and it
-        differs by no more than noise. Where the set's own is hidden, the trusted one stands in.
+        A light's frame is up to half a cycle from the set's time, and a head that turns meanwhile
+        is shaded otherwise: alignment moves points, not shading. The frame of the next cycle on the
+        other side of the set's time tells how each point's light changes, and what it was in
+        between. Where all frames are alike to within noise, their mean has less of it. Where the
+        set's own frame shows something hidden, the others stand in.
         """
-        own = self._sample(light, samples[0])
-        own_trust = self._trust(light, samples[0])
+        own, own_trust = self._sample(light, samples[0]), self._trust(light, samples[0])
+        others = {k: (self._sample(light, k), self._trust(light, k)) for k in samples[1:]}
+        times_s = self._frames.light_times_s[light] - self._frames.time_s
+        apart = {k: _difference(image, own) for k, (image, _) in others.items()}
+        image = own
+        across = [k for k in others if times_s[k] * times_s[samples[0]] < 0]
+        if across:
+            other, trust = others[across[0]]
+            share = abs(times_s[samples[0]]) / abs(times_s[samples[0]] - times_s[across[0]])
+            moved = trust * own_trust * _alike(apart[across[0]], _MOST_SHADING)
+            part = np.maximum(np.float32(share) * moved, trust * (1.0 - own_trust))
+            image = own + cv2.subtract(other, own) * part[..., None]
         weight = 0.05 + own_trust
         total = own * weight[..., None]
-        for sample in samples[1:]:
-            other = self._sample(light, sample)
-            trust = self._trust(light, sample)
-            apart = np.abs(cv2.blur(cv2.subtract(other, own), (3, 3))).max(axis=-1)
-            usual = min(float(np.median(apart[::4, ::4])) * 1.5 + 1e-4, _MOST_NOISE)
-            alike = 1.0 / (1.0 + (apart / np.float32(_ALIKE_WITHIN * usual)) ** 4)
-            # where the set's own frame is hidden, it is no measure of the others
-            share = trust * (alike * own_trust + (1.0 - own_trust))
-            total += other * share[..., None]
-            weight += share
-        return np.asarray(total / weight[..., None], dtype=np.float32)
+        for k, (other, trust) in others.items():
+            alike = trust * own_trust * _alike(apart[k], _NOISE)
+            total += other * alike[..., None]
+            weight += alike
+        unchanged = _alike(np.maximum.reduce(list(apart.values())), _NOISE)
+        mean = total / weight[..., None]
+        return np.asarray(image + (mean - image) * unchanged[..., None], dtype=np.float32)
+
+
+def _difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how far two images are apart about each pixel, in the worst colour."""
+    return np.asarray(np.abs(cv2.blur(cv2.subtract(a, b), (3, 3))).max(axis=-1))
+
+
+def _alike(apart: NDArray[np.float32], within: float) -> NDArray[np.float32]:
+    """Return 1 where images are closer than ``within``, falling to 0 where they are not."""
+    return np.asarray(1.0 / (1.0 + (apart * np.float32(1.0 / within)) ** 4), dtype=np.float32)
 
 
 def between(

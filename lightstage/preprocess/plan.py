@@ -289,7 +289,7 @@ class _FrameChooser:
             time_s = self.time_of(wanted)
         return _Chosen(
             time_s=time_s,
-            frames=SetFrames(frames, times, indices, self.times_s[indices], centre),
+            frames=SetFrames(frames, times, indices, self.times_s[indices], centre, time_s),
             places=(tracking - tracking[0]) // sequence.period,
             offset=offset,
             filled=filled,

@@ -144,6 +144,7 @@ def set_frames(group: zarr.Group, index: int) -> SetFrames:
         tracking_frames=tracking[there],
         tracking_times_s=np.asarray(group["tracking_time_s"][index])[there],
         centre=int(group["centre_tracking"][index]),
+        time_s=float(group["time_s"][index]),
     )
 
 
