@@ -46,6 +46,13 @@ _TRACKING_AHEAD = 8
 #: How long to wait for workers, and for any one set.
 _WORKERS_WITHIN_S = 60.0
 _SET_WITHIN_S = 1800.0
+#: What Dask remembers of what it did: all that memory of a long job grows by otherwise.
+_SHORT_HISTORY = {
+    "distributed.admin.log-length": 20,
+    "distributed.admin.low-level-log-length": 20,
+    "distributed.diagnostics.computations.max-history": 2,
+    "distributed.worker.profile.enabled": False,
+}
 
 
 @dataclass(frozen=True)
@@ -415,6 +422,7 @@ def _worker_addresses(client: Any) -> list[str]:
 
 @contextmanager
 def _client(workers: int, options: JobOptions) -> Iterator[Any]:
+    import dask
     from distributed import Client, LocalCluster
 
     if options.scheduler is not None:
@@ -437,7 +445,7 @@ def _client(workers: int, options: JobOptions) -> Iterator[Any]:
         return
     port = 0 if options.dashboard is None else options.dashboard
     # started with Ctrl-C held back: it is this process's to heed, which then drains the workers
-    with starting_workers():
+    with dask.config.set(_SHORT_HISTORY), starting_workers():
         cluster = LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
