@@ -206,11 +206,9 @@ def _chained(
     in_slot = anchored & ~twice
     off_beat, tolerance = _give_to_owners(time, place, in_slot, loose, tolerance)
     strays = np.union1d(np.flatnonzero(~anchored), off_beat)
-    after_gap = _take_free_slots(time, place, anchored, in_slot, tolerance, longest)
+    _take_free_slots(time, place, anchored, in_slot, tolerance, longest)
     between = frozenset(_between_beats(time, anchored, in_slot))
     possible, lone = free_slots(place, in_slot, between)
-    for frame, wanted in after_gap.items():
-        possible[frame] = (wanted, *(p for p in possible[frame] if p != wanted))
     lowest = int(place.min())
     place -= lowest
     possible = {f: tuple(p - lowest for p in places) for f, places in possible.items()}
@@ -290,14 +288,12 @@ def _take_free_slots(
     in_slot: NDArray[np.bool_],
     tolerance: float,
     longest: float,
-) -> dict[int, int]:
+) -> None:
     """Put strays at the place of the frame before, or where their stamps are on the beat.
 
     They are on the beat where two frames changed places together with their stamps, and where a
-    frame lies alone between gaps. Returned are the places by their stamps of frames that lie alone
-    beyond a longer gap at an end: those may be garbage.
+    frame lies alone between gaps or beyond one.
     """
-    after_gap: dict[int, int] = {}
     anchors = np.flatnonzero(anchored)
     taken = set(place[anchored].tolist())
     for frame in np.flatnonzero(~anchored).tolist():
@@ -313,9 +309,6 @@ def _take_free_slots(
         at_an_end = after in (0, len(anchors))
         if at_an_end and (wanted > place[anchor]) != (after > 0):
             continue
-        if at_an_end and abs(offset) > _SHORT_GAP:
-            after_gap[frame] = wanted
-            continue
         between = not at_an_end and place[anchor] < wanted < place[anchors[after]]
         # a garbage stamp is seldom on the beat; far from where it lies in the file it may be
         following = place[anchor] if at_an_end else place[anchors[after]]
@@ -323,7 +316,6 @@ def _take_free_slots(
         if at_an_end or between or near:
             place[frame], in_slot[frame] = wanted, True
             taken.add(wanted)
-    return after_gap
 
 
 def free_slots(

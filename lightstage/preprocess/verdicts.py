@@ -25,10 +25,16 @@ from lightstage.sequence import CaptureSequence
 _STRANGE_SPREADS, _STRANGE_SHARE, _STRANGE_TRACKING = 10.0, 0.7, 0.4
 #: and this share of a usual light's brightness.
 _LEAST_STRANGE = 0.5
+#: and this many times what OLAT frames are that lie up to so many before and after.
+_AROUND = 5
 #: Before anything is seen, frames have changed places with this logarithm of probability.
 _SWAP_PRIOR = -9.0
 #: Frames that changed places differ the other way round by at least this share.
 _TURNED = 0.4
+#: A frame on the beat that shows again what the one before shows differs by at most this share.
+_SAME = 0.03
+#: A frame at an end whose stamp is garbage shows the next step if it is off by less than this.
+_SURELY = 0.15
 #: Lights that differ less, as a share of a usual light's brightness, are not told apart.
 _LEAST_APART = 0.2
 #: Nor are two frames that are both darker than this share of it.
@@ -284,6 +290,8 @@ class Judge:
         taken = set(self.place[self.in_slot].tolist())
         slotted = np.flatnonzero(self.in_slot)
         first, last = int(slotted[0]), int(slotted[-1])
+        own = np.sqrt(_square(self.seen))
+        usual = float(np.median(own[self.kind == OLAT]))
         for frame, places in self.possible.items():
             if self.same[frame]:
                 continue
@@ -297,7 +305,10 @@ class Judge:
             if frame in self.between:  # a false trigger, unless it fits its only slot well
                 if frame not in self.lone or best > 3.0:
                     continue
-            elif at_an_end and self.distance(frame, free[0], free[0] + self.offset)[1] < 4.0:
+            elif at_an_end:  # likeliest the next place, but nothing beyond it says so
+                off, spreads = self.distance(frame, free[0], free[0] + self.offset)
+                if spreads > 4.0 or off > _SURELY * max(usual, float(own[frame])):
+                    continue
                 place = free[0]
             elif frame in self.lone:  # it may have changed places with one beside it
                 if best > 4.0:
@@ -346,7 +357,7 @@ class Judge:
             same = bool(self.same[frame])
             if not same and self.in_slot[frame]:
                 much = self.off[frame] > 4.0 * spread[frame] and bright[frame]
-                if not much or change[frame - 1] > 0.2 * self.off[frame]:
+                if not much or change[frame - 1] > _SAME * size[frame]:
                     continue
             elif not same and not (bright[frame] and change[frame - 1] < 0.5 * spread[frame - 1]):
                 continue
@@ -464,8 +475,10 @@ class Judge:
         # as far as such a frame may be off that is as bright as this one or as was promised
         own = np.sqrt(_square(self.seen))
         spread = np.hypot(spread, self.relative_spread * np.where(self.kind == OLAT, own, 0.0))
+        # and where all frames around are off, the performer did what nobody could know
+        around = np.maximum(1.0, self._usual_around(self.off / spread))
         far = (
-            (self.off > _STRANGE_SPREADS * spread)
+            (self.off > _STRANGE_SPREADS * spread * around)
             & (self.off > share * size)
             # without a tracking frame nearby nobody knows where the performer was
             & (self._apart_from_tracking() <= self.near)
@@ -478,6 +491,16 @@ class Judge:
         found.extra += [
             frame for frame in np.flatnonzero(~self.in_slot).tolist() if not moved[frame]
         ]
+
+    def _usual_around(self, spreads: Floats) -> Floats:
+        """Return the median over the nearest OLAT frames, ``(frames,)``."""
+        olat = np.flatnonzero((self.kind == OLAT) & self.in_slot)
+        reach = min(_AROUND, (len(olat) - 1) // 2)
+        windows = np.lib.stride_tricks.sliding_window_view(spreads[olat], 2 * reach + 1)
+        usual = np.pad(np.median(windows, axis=1), reach, mode="edge")
+        out = np.ones(len(spreads))
+        out[olat] = usual
+        return out
 
     def _apart_from_tracking(self) -> Ints:
         """Return how many places off the nearest other tracking frame is."""
