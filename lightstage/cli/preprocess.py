@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,10 @@ def command(
     if output is not None and len(takes) > 1:
         raise InputError(
             f"--output names one store, {session} has {len(takes)} takes; choose one with --take."
+        )
+    if dashboard is not None and importlib.util.find_spec("bokeh") is None:
+        raise InputError(
+            "--dashboard needs bokeh, which draws Dask's pages: pip install 'lightstage[dashboard]'."
         )
     kind = choices.pop("kind")
     settings = _settings(**choices)
