@@ -141,7 +141,8 @@ def command(
         )
     if dashboard is not None and importlib.util.find_spec("bokeh") is None:
         raise InputError(
-            "--dashboard needs bokeh, which draws Dask's pages: pip install 'lightstage[dashboard]'."
+            "--dashboard needs bokeh, which draws Dask's pages: "
+            "pip install 'lightstage[dashboard]'."
         )
     kind = choices.pop("kind")
     settings = _settings(**choices)
