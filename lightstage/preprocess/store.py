@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,7 @@ def create_store(
         attributes={
             "digest": digest,
             "take": take.name,
-            "recording": str(source.path.relative_to(take.path))
-            if source.path.is_relative_to(take.path)
-            else source.path.name,
+            "recording": os.path.relpath(source.path.absolute(), path.parent.absolute()),
             "recording_identity": source.identity(),
             "sequence": take.sequence.model_dump(mode="json"),
             "settings": settings.model_dump(mode="json"),

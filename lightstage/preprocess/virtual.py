@@ -45,13 +45,15 @@ class VirtualSets:
     def _source(self) -> FrameSource:
         name = self._attributes.get("recording")
         wanted = self._attributes.get("recording_identity")
-        for candidate in (self.path.parent / str(name), self.path.parent / "frames.zarr"):
+        recorded = self.path.parent / str(name)
+        # a take's two recordings, the .cine and the store of its frames, are the same one
+        for candidate in (recorded, recorded.with_name("frames.zarr")):
             if candidate.exists():
                 source = open_path(candidate)
-                if source.identity() == wanted or candidate.name == "frames.zarr":
+                if source.identity() == wanted:
                     return source
         raise FieldsError(
-            f"{self.path}: is virtual, its images are made from {name}, which is not beside it or "
+            f"{self.path}: is virtual, its images are made from {name}, which is not there or "
             f"not the recording that it was made from; put the recording back, or keep stores "
             f"whose recording goes away materialised."
         )
