@@ -23,9 +23,9 @@ from lightstage.preprocess.plan import plan_take, view_of
 from lightstage.preprocess.set_maker import MakerOptions, SetMaker
 from lightstage.preprocess.settings import PreprocessSettings
 from lightstage.preprocess.source import open_source
+from lightstage.simulation import frozen_frames
 from lightstage.simulation.flow import true_flow_to_times
 from lightstage.simulation.recipe import SessionRecipe, simulate_session
-from lightstage.simulation import frozen_frames
 from lightstage.simulation.truth import read_truth, truth_sets
 
 MOTIONS = ("still", "slow", "talking", "violent")
@@ -163,9 +163,7 @@ class Judge:
         for truth in self.truths:
             window = self.stage.sequence.window(truth.centre_frame)
             times = [self.stage.time_s(int(frame)) for frame in window.frames]
-            flows = true_flow_to_times(
-                self.stage.performer, self.stage.camera, truth.time_s, times
-            )
+            flows = true_flow_to_times(self.stage.performer, self.stage.camera, truth.time_s, times)
             olat = []
             for frame, flow in zip(window.frames, flows, strict=True):
                 image = self.developed(self.source[int(frame)], settings)
@@ -195,7 +193,9 @@ class Judge:
     @staticmethod
     def print(name: str, squares: list[float], lengths=None, seconds: float | None = None) -> None:
         psnr = -10 * np.log10(np.mean(squares))
-        error = "" if lengths is None else f"{lengths.mean():.3f} / {np.percentile(lengths, 95):.3f}"
+        error = ""
+        if lengths is not None:
+            error = f"{lengths.mean():.3f} / {np.percentile(lengths, 95):.3f}"
         spent = "" if seconds is None else f"{seconds:.2f}"
         print(f"| {name} | {psnr:.2f} | {error} | {spent} |", flush=True)
 

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import zarr
 
-from lightstage import ReflectanceFields, Session
+from lightstage import ReflectanceFields
 from lightstage.preprocess.plan import plan_take
 from lightstage.preprocess.settings import PreprocessSettings
 from lightstage.preprocess.source import open_source
@@ -63,9 +63,7 @@ def made_take(folder: Path, sets: int):
 
 def run(arguments: list[str]) -> tuple[float, str]:
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
     return time.perf_counter() - started, done.stdout

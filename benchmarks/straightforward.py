@@ -1,4 +1,4 @@
-"""The same work as ``lightstage preprocess``, as one writes it with OpenCV and Zarr in an afternoon.
+"""The work of ``lightstage preprocess`` as one writes it with OpenCV and Zarr in an afternoon.
 
 Every frame is read with cinereader and developed whole; dense inverse search with its medium preset
 finds the flow at full size from the centre to each of the window's tracking frames; each light's
@@ -96,7 +96,7 @@ def main() -> None:
                 window["tracking"][before + 1] - window["tracking"][before]
             )
 
-            def warped(rgb=rgb, before=before, share=share) -> np.ndarray:
+            def warped(rgb=rgb, before=before, share=share, flows=flows) -> np.ndarray:
                 flow = (1 - share) * flows[before] + share * flows[before + 1]
                 return cv2.remap(
                     linear(rgb), x + flow[..., 0].astype(np.float32),

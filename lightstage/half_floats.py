@@ -23,16 +23,18 @@ def to_half(image: NDArray[np.floating]) -> NDArray[np.float16]:
     return np.asarray(half).reshape(image.shape)
 
 
-def rounded(image: NDArray[np.float32], step: float) -> NDArray[np.float32]:
-    """Return values rounded to whole multiples of ``step``, a power of two; exact below 2^22 steps.
+def rounded_half(image: NDArray[np.float32], step: float) -> NDArray[np.float16]:
+    """Return values, all well below float16's largest, rounded to whole multiples of ``step``.
 
     Bits below a sensor's noise hold nothing and do not compress: without them a store is half as
-    large. Added to a number so large that its last bit is worth ``step``, a value is rounded to it.
+    large. Added to a number so large that its last bit is worth ``step``, a power of two, a value
+    is rounded to it.
     """
-    large = np.float32(1.5 * 2**23 * step)
-    whole = image + large
-    whole -= large
-    return whole
+    flat = np.ascontiguousarray(image).reshape(1, -1)
+    large = 1.5 * 2**23 * step
+    whole = cv2.add(flat, large)
+    half = cv2.subtract(whole, large, dtype=cv2.CV_16F)
+    return np.asarray(half).reshape(image.shape)
 
 
 def to_float(stored: NDArray[np.floating]) -> NDArray[np.float32]:

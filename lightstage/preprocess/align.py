@@ -10,15 +10,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightstage.half_floats import rounded, to_half
+from lightstage.half_floats import rounded_half
 from lightstage.preprocess.develop import DevelopedFrames
 from lightstage.preprocess.motion import SetMotion
 from lightstage.preprocess.settings import AlignSettings
 from lightstage.preprocess.view import View
 from lightstage.warp import INTERPOLATION_FLAGS
 
-#: A light's frames that are within this of each other (linear light, mean of 3x3) differ by noise.
-_NOISE = 0.012
+#: Frames that are this many times the calmest quarter's difference apart differ by noise; in linear
+#: light, mean of 3x3, this is at least and at most:
+_NOISE_TIMES = 4.0
+_NOISE_LIMITS = (0.008, 0.03)
 #: Up to about this, they differ by how the light falls; beyond it they show different things.
 _MOST_SHADING = 0.8
 #: Images are stored in steps of about this part of the sensor's own.
@@ -124,7 +126,7 @@ class SetAligner:
 
     def _stored(self, image: NDArray[np.float32]) -> NDArray[np.float16]:
         """Return linear light as it is stored: rounded far below a step of the sensor."""
-        return to_half(rounded(image, self._step))
+        return rounded_half(image, self._step)
 
     def _between(self, light: int, sample: int) -> tuple[int, float]:
         time_s = float(self._frames.light_times_s[light, sample])
@@ -160,8 +162,8 @@ class SetAligner:
             image, places, None, INTERPOLATION_FLAGS[self._interpolation],
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
-        # a cubic overshoots beside highlights that are clipped
-        drawn = np.minimum(drawn, image.max(), out=drawn)
+        if self._interpolation != "linear":  # others overshoot beside highlights that are clipped
+            np.minimum(drawn, image.max(), out=drawn)
         return np.asarray(drawn, dtype=np.float32)
 
     def _trust(self, light: int, sample: int) -> NDArray[np.float32]:
@@ -195,13 +197,14 @@ class SetAligner:
             moved = trust * own_trust * _alike(apart[across[0]], _MOST_SHADING)
             part = np.maximum(np.float32(share) * moved, trust * (1.0 - own_trust))
             image = own + cv2.subtract(other, own) * part[..., None]
+        noise = {k: _noise_of(difference) for k, difference in apart.items()}
         weight = 0.05 + own_trust
         total = own * weight[..., None]
         for k, (other, trust) in others.items():
-            alike = trust * own_trust * _alike(apart[k], _NOISE)
+            alike = trust * own_trust * _alike(apart[k], noise[k])
             total += other * alike[..., None]
             weight += alike
-        unchanged = _alike(np.maximum.reduce(list(apart.values())), _NOISE)
+        unchanged = _alike(np.maximum.reduce(list(apart.values())), max(noise.values()))
         mean = total / weight[..., None]
         return np.asarray(image + (mean - image) * unchanged[..., None], dtype=np.float32)
 
@@ -209,6 +212,12 @@ class SetAligner:
 def _difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return how far two images are apart about each pixel, in the worst colour."""
     return np.asarray(np.abs(cv2.blur(cv2.subtract(a, b), (3, 3))).max(axis=-1))
+
+
+def _noise_of(apart: NDArray[np.float32]) -> float:
+    """Return within which difference two images of one light are alike but for noise."""
+    calm = _NOISE_TIMES * float(np.percentile(apart[::4, ::4], 25.0))
+    return min(max(calm, _NOISE_LIMITS[0]), _NOISE_LIMITS[1])
 
 
 def _alike(apart: NDArray[np.float32], within: float) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from lightstage.preprocess.demosaic import (
     BAYER_ORDERS as BAYER,
 )
 from lightstage.preprocess.demosaic import (
+    REACH_PX,
     Balance,
     demosaic,
     demosaic_half,
@@ -180,7 +181,8 @@ class DevelopedFrames:
         source, level = self._source, self._level
         if self._slack_px:
             region = region.grown(self._slack_px, source.width, source.height)
-        guarded = region.grown(GUARD_PX, source.width, source.height)
+        guard = max(GUARD_PX, REACH_PX[self._settings.demosaic])
+        guarded = region.grown(guard, source.width, source.height)
         stored = read_region(source, index, guarded)
         whole = 1 << level
         rows, columns = (size // whole * whole for size in stored.shape[:2])

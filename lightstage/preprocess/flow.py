@@ -99,6 +99,7 @@ def dense_inverse_search(settings: FlowSettings) -> FlowMethod:
 def _search(settings: FlowSettings) -> cv2.DISOpticalFlow:
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setFinestScale(settings.finest_scale)
+    search.setPatchStride(settings.patch_stride)
     search.setGradientDescentIterations(settings.gradient_descent_iterations)
     search.setVariationalRefinementIterations(settings.variational_iterations)
     search.setVariationalRefinementDelta(_BRIGHTNESS_WEIGHT)

@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from lightstage.manifest import Manifest
 from lightstage.warp import Interpolation
 
+#: To be raised whenever the same settings come to make other pictures: stores are then made anew.
+RESULTS_VERSION = 1
 Demosaic = Literal["bilinear", "malvar", "residual"]
 Quality = Literal["fast", "best"]
 Positive = Annotated[float, Field(gt=0, le=100)]
@@ -53,6 +55,7 @@ class FlowSettings(Manifest):
         Field(gt=0, le=1, description="flow pixels per source pixel; None: as the output needs"),
     ] = None
     finest_scale: Annotated[int, Field(ge=0, le=5)] = 1
+    patch_stride: Annotated[int, Field(ge=1, le=8)] = 4
     gradient_descent_iterations: Annotated[int, Field(ge=1)] = 12
     variational_iterations: Annotated[int, Field(ge=0)] = 3
     every: Annotated[
@@ -131,11 +134,11 @@ class PreprocessSettings(Manifest):
             return cls()
         return cls(
             develop=DevelopSettings(demosaic="residual"),
-            flow=FlowSettings(finest_scale=0, variational_iterations=10),
+            flow=FlowSettings(finest_scale=0, patch_stride=3, variational_iterations=10),
             align=AlignSettings(fuse_cycles=1),
         )
 
     def digest(self, *inputs: str) -> str:
         """Return a hash of the settings and of what else the result depends on."""
-        text = "\n".join((self.model_dump_json(), *inputs))
+        text = "\n".join((self.model_dump_json(), str(RESULTS_VERSION), *inputs))
         return str(xxhash.xxh3_128_hexdigest(text.encode()))

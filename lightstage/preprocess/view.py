@@ -27,9 +27,9 @@ _MOST_FLOW_PER_OUTPUT = 1.5
 _ALIGNED_PX = 16
 #: The level at which one developed pixel is as large as that.
 _MOST_LEVEL = 4
-#: Pixels around a region that are developed with it, so that its own do not feel the border: as far
-#: as any method of demosaicing looks.
-GUARD_PX = 32
+#: At least this many pixels around a region are developed with it, so that its own do not feel the
+#: border.
+GUARD_PX = 8
 
 
 class Rectangle(NamedTuple):

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightstage import Dome, ReflectanceFields
-from lightstage.errors import DomeError, InputError
 from lightstage.aligned_store import FieldsWriter
+from lightstage.errors import DomeError, InputError
 from lightstage.relighting import (
     exposure_for,
     film_exposure,
