@@ -27,7 +27,7 @@ _WORST = 0.3
 #: A stamp that is this many standard deviations off those around it is not that beat's own.
 _OWN_BEAT = 5.5
 #: and this share of a beat.
-_LEAST_OFF = 0.01
+_LEAST_OFF = 0.03
 #: Stamps are compared with those of so many frames before and after.
 _AROUND = 8
 #: With more pieces than this share of the frames, the stamps are of no use.

@@ -222,9 +222,9 @@ class Expectation:
         own = squared_length(first - a) + squared_length(second - b)
         other = squared_length(first - b) + squared_length(second - a)
         usual = float(np.median(np.sqrt(squared_length(promise[self.kind == OLAT]))))
-        turned = possible & (along < -_TURNED * apart) & (other < 0.6 * own)
         # without a tracking frame nearby nobody knows where the performer was
-        turned &= followed[:-1] & followed[1:]
+        better = np.where(followed[:-1] & followed[1:], 0.6, 0.2)
+        turned = possible & (along < -_TURNED * apart) & (other < better * own)
         plainly = (gain > _PLAIN) & (other < 0.1 * own)
         turned &= apart > np.where(plainly, _LEAST_PLAINLY_APART, _LEAST_APART) * usual
         shown = np.sqrt(np.maximum(squared_length(first), squared_length(second)))

@@ -250,7 +250,9 @@ def _preamble_end(
     for end in _candidates(length, last, residue, sequence, offset):
         frames = [frame_at.get(end - length + k, -1) for k in range(length)]
         # as bright as tracking frames are nearby: the performer may leave the picture later
-        nearest = shows[np.argsort(np.abs(place[shows] - end), kind="stable")[:9]]
+        after = shows[place[shows] >= end]
+        after = after if len(after) > 2 else shows
+        nearest = after[np.argsort(np.abs(place[after] - end), kind="stable")[:9]]
         usual = max(float(np.median(level[nearest])), 2.0 * darkest + 1e-9)
         share = (level[frames] - darkest) / (usual - darkest)
         bright = (share > 0.6) & (share < 1.6)

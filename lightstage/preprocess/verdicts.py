@@ -24,7 +24,8 @@ _STRANGE_SPREADS, _STRANGE_SHARE, _STRANGE_TRACKING = 10.0, 0.7, 0.4
 _LEAST_STRANGE = 0.5
 #: A frame on the beat that shows again what the one before shows differs by at most this share.
 _SAME = 0.03
-#: A frame at an end whose stamp is garbage shows the next step if it is off by less than this.
+#: A frame whose stamp is garbage shows a step that it is off by less than this share, where other
+#: steps may be possible.
 _SURELY = 0.15
 
 
@@ -93,18 +94,17 @@ class Judge(Expectation):
             best, place = scored[0]
             rival = scored[1][0] if len(scored) > 1 else np.inf
             at_an_end = frame < first or frame > last
+            if at_an_end and frame not in self.between:
+                place = free[0]  # likeliest the next place, but nothing beyond it says so
+            off, spreads = self.distance(frame, place, place + self.offset)
+            surely = spreads < 4.0 and off < _SURELY * max(usual, float(own[frame]))
             if frame in self.between:  # a false trigger, unless it fits its only slot well
-                if frame not in self.lone or best > 3.0:
+                if frame not in self.lone or not surely:
                     continue
-            elif at_an_end:  # likeliest the next place, but nothing beyond it says so
-                off, spreads = self.distance(frame, free[0], free[0] + self.offset)
-                if spreads > 4.0 or off > _SURELY * max(usual, float(own[frame])):
-                    continue
-                place = free[0]
-            elif frame in self.lone:  # it may have changed places with one beside it
-                if best > 4.0:
+            elif frame in self.lone and not at_an_end:  # or it changed places with one beside it
+                if spreads > 4.0:
                     self.guessed.append(frame)
-            elif best > 4.0 or rival < 2.0 * best + 1.0:
+            elif not surely or (not at_an_end and rival < 2.0 * best + 1.0):
                 continue
             self.place[frame], self.in_slot[frame] = place, True
             self.step[frame] = place + self.offset
