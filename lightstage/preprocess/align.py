@@ -85,6 +85,11 @@ class SetAligner:
         self._interpolation = settings.interpolation or ("linear" if view.level else "cubic")
         self._step = 2.0 ** -round(math.log2(_STEPS_PER_SENSOR_STEP / developed.sensor_step))
         self._flow_scale = np.float32(motion.unit_px / view.developed_px)
+        height, width = (side >> view.level for side in view.region[:1:-1])
+        #: Where a frame's light is put while it is drawn; frames that are mixed have their own.
+        self._scratch = (
+            np.empty((height, width, 3), np.float32) if frames.light_frames.shape[1] == 1 else None
+        )
         #: Whether output pixels are source pixels, so that without motion none is resampled.
         self._unscaled = bool(
             view.level == 0
@@ -147,24 +152,53 @@ class SetAligner:
     def _warped(self, frame: int, flow: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """Return a developed frame at the output's pixels, moved by a flow in stored units."""
         view = self._view
-        image = self._developed.region(frame, view.region)
-        moves = flow is not None and bool(flow.any())
-        if not moves and self._unscaled:
-            top, left = int(view.top) - view.region.top, int(view.left) - view.region.left
-            return image[top : top + view.out_height, left : left + view.out_width]
+        image = self._developed.region(frame, view.region, self._scratch)
+        rows, columns = slice(0, view.out_height), slice(0, view.out_width)
         places = self._places
-        if moves:
+        if self._unscaled:
+            # output pixels are source pixels: what does not move is copied
+            top, left = int(view.top) - view.region.top, int(view.left) - view.region.left
+            whole = image[top : top + view.out_height, left : left + view.out_width]
+            moving = None if flow is None else self._moving_part(flow)
+            if moving is None:
+                return whole
+            rows, columns = moving
+        if flow is not None and (self._unscaled or flow.any()):
             fine = cv2.resize(
                 flow, (view.out_width, view.out_height), interpolation=cv2.INTER_LINEAR
+            )[rows, columns]
+            places = cv2.scaleAdd(
+                np.ascontiguousarray(fine),
+                float(self._flow_scale),
+                np.ascontiguousarray(places[rows, columns]),
             )
-            places = cv2.scaleAdd(fine, float(self._flow_scale), places)
         drawn = cv2.remap(
             image, places, None, INTERPOLATION_FLAGS[self._interpolation],
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
         if self._interpolation != "linear":  # others overshoot beside highlights that are clipped
             np.minimum(drawn, image.max(), out=drawn)
+        if self._unscaled:
+            whole[rows, columns] = drawn
+            return whole
         return np.asarray(drawn, dtype=np.float32)
+
+    def _moving_part(self, flow: NDArray[np.float32]) -> tuple[slice, slice] | None:
+        """Return the rows and columns of the output in which anything moves; ``None`` = nothing."""
+        moves = np.asarray((flow != 0).any(axis=-1))
+        found = [np.flatnonzero(moves.any(axis=axis)) for axis in (1, 0)]
+        if not found[0].size:
+            return None
+        sizes = zip(found, moves.shape, (self._view.out_height, self._view.out_width), strict=True)
+        # a cell's flow reaches to the middles of the cells about it
+        first, second = (
+            slice(
+                max(0, math.floor((int(cells[0]) - 1) * out / count)),
+                min(out, math.ceil((int(cells[-1]) + 2) * out / count)),
+            )
+            for cells, count, out in sizes
+        )
+        return first, second
 
     def _trust(self, light: int, sample: int) -> NDArray[np.float32]:
         """Return how far each output pixel of a frame is trusted, ``(height, width)`` in [0, 1]."""

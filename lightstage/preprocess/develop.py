@@ -19,10 +19,12 @@ from lightstage.preprocess.demosaic import (
     demosaic_half,
     measure_balance,
 )
-from lightstage.preprocess.settings import DevelopSettings
+from lightstage.preprocess.settings import Demosaic, DevelopSettings
 from lightstage.preprocess.source import FrameSource
 from lightstage.preprocess.view import GUARD_PX, Rectangle
 
+#: Larger mosaics are demosaiced in bands of about so many pixels.
+_BAND_PX = 400_000
 _IDENTITY = tuple(np.eye(3).ravel().tolist())
 
 
@@ -77,11 +79,31 @@ def _interpolated(
             return _smaller(half, level - 1)
         mosaic = np.multiply(stored, np.float32(1.0 / span), dtype=np.float32)
         mosaic -= np.float32(black_level / span)
-        return _smaller(demosaic(mosaic, cfa, settings.demosaic, balance=balance), level)
+        return _smaller(_demosaiced(mosaic, cfa, settings.demosaic, balance), level)
     colour = stored if stored.ndim == 3 else np.repeat(stored[..., None], 3, axis=2)
     linear = np.multiply(colour, np.float32(1.0 / span), dtype=np.float32)
     linear -= np.float32(black_level / span)
     return _smaller(linear, level)
+
+
+def _demosaiced(
+    mosaic: NDArray[np.float32], cfa: str, method: Demosaic, balance: Balance | None
+) -> NDArray[np.float32]:
+    """Return a mosaic's colours, found in bands that stay in the processor's cache."""
+    height, width = mosaic.shape
+    if balance is None:
+        balance = measure_balance(mosaic, cfa)
+    if height * width <= _BAND_PX:
+        return demosaic(mosaic, cfa, method, balance=balance)
+    colour = np.empty((height, width, 3), np.float32)
+    reach = REACH_PX[method] + REACH_PX[method] % 2
+    rows = max(2 * reach, _BAND_PX // width // 2 * 2)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        above, below = max(0, top - reach), min(height, bottom + reach)
+        band = demosaic(mosaic[above:below], cfa, method, balance=balance)
+        colour[top:bottom] = band[top - above : bottom - above]
+    return colour
 
 
 def _smaller(linear: NDArray[np.float32], level: int) -> NDArray[np.float32]:
@@ -163,8 +185,13 @@ class DevelopedFrames:
         """One stored value of the sensor in linear light."""
         return 1.0 / (self._source.white_level - self._source.black_level)
 
-    def region(self, index: int, region: Rectangle) -> NDArray[np.float32]:
-        """Return frame ``index``'s region at this level, ``(height, width, 3)`` linear."""
+    def region(
+        self, index: int, region: Rectangle, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Return frame ``index``'s region at this level, ``(height, width, 3)`` linear.
+
+        The array is the caller's own; it is ``out`` where one is given.
+        """
         kept = self._kept.get(index)
         if kept is None or not kept[0].contains(region):
             if kept is not None:
@@ -175,7 +202,7 @@ class DevelopedFrames:
         held, half = kept
         top, left = (region.top - held.top) >> self._level, (region.left - held.left) >> self._level
         height, width = region.height >> self._level, region.width >> self._level
-        return to_float(half[top : top + height, left : left + width])
+        return to_float(half[top : top + height, left : left + width], out)
 
     def _develop(self, index: int, region: Rectangle) -> tuple[Rectangle, NDArray[np.float16]]:
         source, level = self._source, self._level
