@@ -51,11 +51,10 @@ def test_with_time_stamps_no_frame_is_taken_for_another_and_no_good_one_suspecte
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("seed", range(220, 240))
 def test_in_a_hundred_thousand_takes_hardly_a_frame_is_taken_for_another(seed):
-    """Not quite none: docs/identify.md has the counts.
+    """Not quite none: docs/identify.md has the counts, 0.7 in a million when they were made.
 
-    A performer who turns by a radian within a cycle, in a take of one or two cycles, looks
-    otherwise under a light than all other frames let expect. Two dim frames that changed places
-    may then fit their stamps as well as each other's.
+    Two frames that changed places may be left as their stamps say where no tracking frame is near,
+    or where a performer turned by a radian within a cycle and looks as no other frame let expect.
     """
     errors, false_alarms, frames = wrong_in_random_takes(seed, 5000)
     assert len(errors) <= WRONG_SHARE * frames, errors
