@@ -402,7 +402,7 @@ def finish_store(store: Path, recording: Recording, checksums: NDArray[np.uint8]
             shape=values.shape,
             chunks=values.shape,
             dtype=values.dtype,
-            compressors=None,  # codecs' versions compress differently: the same data, the same bytes
+            compressors=None,  # whatever codecs are loaded, the same bytes
             overwrite=True,
             dimension_names=names,
         )
