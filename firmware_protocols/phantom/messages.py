@@ -149,6 +149,8 @@ def format_reply(reply: Reply, line_characters: int = LINE_CHARACTERS) -> str:
     if isinstance(reply, Failure):
         if any(character < " " for character in reply.text):
             raise ProtocolError(f"PH16: an error has no control characters: {reply.text[:40]!r}.")
+        if reply.text.endswith("\\"):  # it would say that the line goes on
+            raise ProtocolError(f"PH16: an error ends in no backslash: {reply.text[-40:]!r}.")
         return f"ERR: {reply.text}"
     if isinstance(reply, Success):
         if reply.values is None:
