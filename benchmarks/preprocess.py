@@ -150,7 +150,6 @@ def main() -> None:
     if options.skip_full:
         return
     sets = min(options.full_sets, count)
-    part = min(1.0, sets / count)
     them, they = theirs(sets)
     per_set = them / sets
     print(f"full size: straightforward {per_set:.1f} s a set ({sets} sets)")
@@ -160,7 +159,6 @@ def main() -> None:
         print(f"full size, {name}: ours {us / count:.2f} s a set, ratio {per_set * count / us:.1f}")
         print("  our stages, s a set:  ", {k: round(v / count, 2)
                                           for k, v in our["worker_seconds"].items()})  # fmt: skip
-    del part
 
 
 def floor(take, out: Path, count: int) -> None:
