@@ -37,6 +37,8 @@ def read_image(path: str | os.PathLike[str], transfer: Transfer = "linear") -> N
         raise InputError(f"{path}: there is no such picture file.")
     if path.suffix.lower() == ".exr":
         return _read_exr(path)
+    if path.suffix.lower() == ".tga":
+        return _scaled(_read_tga(path), transfer)
     pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise InputError(f"{path}: is damaged, or not a picture of a kind that can be read.")
@@ -44,10 +46,27 @@ def read_image(path: str | os.PathLike[str], transfer: Transfer = "linear") -> N
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     else:
         pixels = pixels[..., 2::-1]
+    return _scaled(pixels, transfer)
+
+
+def _scaled(pixels: NDArray[np.generic], transfer: Transfer) -> NDArray[np.float32]:
+    """Return stored RGB as linear light; integers of full scale become 1.0."""
     if np.issubdtype(pixels.dtype, np.integer):
         scaled = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
         return decode_srgb(scaled) if transfer == "srgb" else np.ascontiguousarray(scaled)
     return np.ascontiguousarray(pixels, dtype=np.float32)
+
+
+def _read_tga(path: Path) -> NDArray[np.uint8]:
+    """Return a Targa's pixels ``(height, width, 3)``; OpenCV 5 does not read them, FFmpeg does."""
+    import av
+
+    try:
+        with av.open(str(path), format="image2", options={"pattern_type": "none"}) as file:
+            frame = next(file.decode(video=0))
+        return np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+    except (av.FFmpegError, StopIteration) as reason:
+        raise InputError(f"{path}: is damaged, or not a Targa picture: {reason}.") from None
 
 
 def write_image(path: str | os.PathLike[str], linear: NDArray[np.floating]) -> None:

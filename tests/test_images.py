@@ -71,3 +71,22 @@ def test_what_cannot_be_read_or_written_is_told(tmp_path):
     with pytest.raises(InputError, match="cannot be written"):
         (tmp_path / "d.png").mkdir()
         write_image(tmp_path / "d.png", picture())
+
+
+@pytest.mark.parametrize("compression", ["none", "rle"])
+def test_a_targa_of_another_writer_is_read(tmp_path, compression):
+    stored = np.rint(picture() * 255).astype(np.uint8)
+    spec = OpenImageIO.ImageSpec(9, 6, 3, OpenImageIO.UINT8)
+    spec.attribute("compression", compression)
+    path = tmp_path / "take_%04d.tga"
+    file = OpenImageIO.ImageOutput.create(str(path))
+    assert file.open(str(path), spec)
+    assert file.write_image(stored)
+    file.close()
+    np.testing.assert_array_equal(np.rint(read_image(path) * 255), stored)
+
+
+def test_a_damaged_targa_is_refused(tmp_path):
+    (tmp_path / "a.tga").write_bytes(b"\0\0\2 no picture")
+    with pytest.raises(InputError, match=r"a\.tga: is damaged"):
+        read_image(tmp_path / "a.tga")
