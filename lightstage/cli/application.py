@@ -11,10 +11,12 @@ from lightstage.terminal import CommandGroup
 COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Start here": ("demo",),
     "Capture": ("plan", "doctor", "capture", "verify", "simulate-hardware"),
-    "Look at files": ("info", "frames"),
+    "Look at files": ("info", "frames", "report"),
     "Bring recordings in": ("import-take", "import-olat", "ingest", "simulate-take"),
-    "Make reflectance fields": ("preprocess", "convert"),
+    "Calibrate": ("calibrate",),
+    "Make reflectance fields": ("preprocess", "convert", "normals"),
     "Light them": ("relight",),
+    "Hand over": ("seal",),
     "Set up": ("completion",),
 }
 
