@@ -16,6 +16,7 @@ from lightstage.relighting.combine import (
     present_lights,
     relight,
     relight_frames,
+    relight_many,
 )
 from lightstage.relighting.environment import EnvironmentMap, load_environment
 from lightstage.relighting.procedural import ENVIRONMENTS, procedural_environment
@@ -45,6 +46,7 @@ __all__ = [
     "procedural_environment",
     "relight",
     "relight_frames",
+    "relight_many",
     "rotation_sweep",
     "studio_environment",
     "studio_rig",

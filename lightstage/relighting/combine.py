@@ -16,12 +16,13 @@ if TYPE_CHECKING:  # Zarr takes a second to import, and only a film's frames nee
 
 Missing = Literal["raise", "skip"]
 
-#: Values worked on at a time, so that a block of the sum stays in the processor's cache.
-_BLOCK_VALUES = 24576
-
 
 def relight(
-    olat: NDArray[np.floating], weights: ArrayLike, *, missing: Missing = "raise"
+    olat: NDArray[np.floating],
+    weights: ArrayLike,
+    *,
+    missing: Missing = "raise",
+    threads: int | None = None,
 ) -> NDArray[np.float32]:
     """Return the image under a light, ``I = sum over l of w_l * OLAT_l`` per colour.
 
@@ -29,13 +30,16 @@ def relight(
     of the one-light images times that of the weights: see :func:`exposure_for`.
 
     Args:
-        olat: one image per light, ``(lights, height, width, 3)``, linear.
+        olat: one image per light, ``(lights, height, width, 3)``, linear. Quickest are C-ordered
+            float16, as fields are stored, and float32.
         weights: ``(lights, 3)``, as :func:`~lightstage.relighting.light_weights` returns them.
             Lights whose weight is 0 are not looked at.
         missing: what to do where an image that is needed holds NaN (``aligned.zarr`` marks so
             what was not recorded). ``raise`` refuses; ``skip`` takes it as dark, so that the
             result lacks that light. To keep the light's energy, give its cell to its neighbours:
             ``light_weights(…, present=present_lights(olat))``.
+        threads: how many share the work, one for each core unless said otherwise; the result does
+            not depend on it.
 
     Returns:
         ``(height, width, 3)`` float32.
@@ -44,39 +48,74 @@ def relight(
         DomeError: the number of lights differs.
         InputError: the shapes are wrong, a weight is not finite, or an image is missing.
     """
-    if missing not in get_args(Missing):
-        raise InputError(f"missing must be 'raise' or 'skip', not {missing!r}.")
-    olat = np.asarray(olat)
     weight = np.asarray(weights, dtype=np.float64)
+    if weight.ndim != 2:
+        raise DomeError(f"weights must be (lights, 3); they are {weight.shape}.")
+    image: NDArray[np.float32] = relight_many(olat, weight[None], missing=missing, threads=threads)[
+        0
+    ]
+    return image
+
+
+def relight_many(
+    olat: NDArray[np.floating],
+    weights: ArrayLike,
+    *,
+    missing: Missing = "raise",
+    threads: int | None = None,
+) -> NDArray[np.float32]:
+    """Return the images under several lights: the OLAT images are fetched from memory only once.
+
+    Each is to the last bit what :func:`relight` returns for its weights.
+
+    Args:
+        olat: as in :func:`relight`.
+        weights: ``(n, lights, 3)``.
+        missing: as in :func:`relight`.
+        threads: as in :func:`relight`.
+
+    Returns:
+        ``(n, height, width, 3)`` float32.
+
+    Raises:
+        DomeError: the number of lights differs.
+        InputError: the shapes are wrong, a weight is not finite, or an image is missing.
+    """
+    olat = np.asarray(olat)
     if olat.ndim != 4 or olat.shape[3] != 3:
         raise InputError(f"OLAT images must be (lights, height, width, 3), these are {olat.shape}.")
-    if weight.shape != (olat.shape[0], 3):
+    from lightstage.relighting.weighted_sum import add_weighted  # Numba takes long to import
+
+    weight = checked_weights(weights, olat.shape[0], missing)
+    images = np.zeros((len(weight), *olat.shape[1:]), dtype=np.float32)
+    dark = missing == "skip"
+    add_weighted(olat, weight, images, dark=dark, threads=threads)
+    for image, own in zip(images, weight, strict=True):
+        if not np.isnan(image).any():
+            continue
+        # perhaps of a light that only another of these weights needs: 0 times NaN is NaN
+        image[...] = 0
+        add_weighted(olat, own[None], image[None], dark=dark, threads=threads)
+        if not dark and np.isnan(image).any():
+            _refuse(olat, np.flatnonzero(own.any(axis=1)))
+    return images
+
+
+def checked_weights(weights: ArrayLike, lights: int, missing: Missing) -> NDArray[np.float32]:
+    """Return weights ``(n, lights, 3)`` as they are multiplied; raise as :func:`relight_many`."""
+    if missing not in get_args(Missing):
+        raise InputError(f"missing must be 'raise' or 'skip', not {missing!r}.")
+    weight = np.asarray(weights, dtype=np.float64)
+    if weight.ndim != 3 or weight.shape[1:] != (lights, 3):
         raise DomeError(
-            f"weights must be ({olat.shape[0]}, 3), one row for each OLAT image; they are "
-            f"{weight.shape}."
+            f"weights must be ({lights}, 3), one row for each OLAT image; they are "
+            f"{weight.shape[1:] if weight.ndim == 3 else weight.shape}."
         )
-    if not np.isfinite(weight).all():
+    with np.errstate(over="ignore"):
+        weight32 = weight.astype(np.float32)
+    if not np.isfinite(weight32).all():
         raise InputError("light weights must be finite.")
-    height, width = olat.shape[1:3]
-    used = np.flatnonzero(weight.any(axis=1))
-    total = np.zeros((height, width, 3), dtype=np.float32)
-    weight = weight.astype(np.float32)
-    rows = max(1, _BLOCK_VALUES // max(1, 3 * width))
-    product = np.empty((rows, width, 3), dtype=np.float32)
-    # row of weights as long as a row of the image: numpy is several times quicker so
-    across = np.tile(weight[:, None, :], (1, width, 1))
-    for top in range(0, height, rows):
-        block = total[top : top + rows]
-        part = product[: len(block)]
-        for light in used:
-            image = olat[light, top : top + rows]
-            if missing == "skip":
-                image = np.where(np.isnan(image), np.float32(0), image)
-            np.multiply(image, across[light], out=part, casting="same_kind")
-            block += part
-    if missing == "raise" and np.isnan(total).any():
-        _refuse(olat, used)
-    return total
+    return weight32
 
 
 def present_lights(olat: NDArray[np.floating]) -> NDArray[np.bool_]:
