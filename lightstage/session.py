@@ -3,11 +3,14 @@
 ::
 
     session/
-      session.json  dome.json  sequence.json
+      session.json  dome.json  sequence.json  calibration/
       takes/NAME/  take.json  take.cine  frames.zarr/  aligned.zarr/  ledger/
 
 A take may hold a ``dome.json`` or ``sequence.json`` of its own, which then goes before the
 session's.
+
+A session's calibration, where there is one, is what :attr:`Session.dome` and :attr:`Take.dome` are
+corrected by; a take with a dome of its own keeps that as it is.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from lightstage.dome import Dome
 from lightstage.errors import SessionError
 from lightstage.manifest import Manifest
 from lightstage.sequence import CaptureSequence
+from lightstage.stage_calibration import CALIBRATION_FOLDER, StageCalibration
 
 SCHEMA_VERSION = 1
 SESSION_FILE = "session.json"
@@ -126,8 +130,15 @@ class Take:
 
     @cached_property
     def dome(self) -> Dome:
-        """The dome that lit the take: its own, or else the session's."""
-        return Dome.load(self._own_or_shared("dome.json"))
+        """The dome that lit the take: its own, or else the session's, calibrated."""
+        path = self._own_or_shared("dome.json")
+        dome = Dome.load(path)
+        return dome if path.parent == self.path else self.calibration.apply_to(dome)
+
+    @cached_property
+    def calibration(self) -> StageCalibration:
+        """What the session's calibration found; it may be empty."""
+        return StageCalibration(self.path.parent.parent / CALIBRATION_FOLDER)
 
     @cached_property
     def sequence(self) -> CaptureSequence:
@@ -207,8 +218,18 @@ class Session:
 
     @cached_property
     def dome(self) -> Dome:
-        """The session's dome."""
+        """The session's dome, calibrated where a calibration has been made."""
+        return self.calibration.apply_to(self.nominal_dome)
+
+    @property
+    def nominal_dome(self) -> Dome:
+        """The session's dome as ``dome.json`` has it."""
         return Dome.load(self.path / "dome.json")
+
+    @cached_property
+    def calibration(self) -> StageCalibration:
+        """What the session's calibration found; it may be empty."""
+        return StageCalibration(self.path / CALIBRATION_FOLDER)
 
     @cached_property
     def sequence(self) -> CaptureSequence:
@@ -266,7 +287,7 @@ class Session:
             raise SessionError(f"{path}: there is a take of this name already.")
         check_fit(dome or self.dome, sequence or self.sequence, str(path))
         path.mkdir(parents=True)
-        if dome is not None and dome != self.dome:
+        if dome is not None and dome not in (self.nominal_dome, self.dome):
             dome.save(path / "dome.json")
         if sequence is not None and sequence != self.sequence:
             sequence.save(path / "sequence.json")
