@@ -230,5 +230,36 @@ def write_image(path: Path, name: str, index: int, image: NDArray[Any]) -> None:
     write_chunk(chunk, stored, codec)
 
 
+def add_image_array(path: Path, name: str, channels: int) -> bool:
+    """Make the array ``name`` of one image per set in a store that is finished, unless it is there.
+
+    Its images are then written by :func:`write_image`, by any process; one that has not been
+    written reads as missing.
+
+    Args:
+        path: the store.
+        name: such as ``matte`` or ``normal``.
+        channels: 1 for ``(set, height, width)``, 3 for ``(set, height, width, rgb)``.
+
+    Returns:
+        Whether it was made now.
+    """
+    group = zarr.open_group(str(path), mode="r+")
+    if name in group:
+        return False
+    full_lit = group["full_lit"].shape
+    shape = full_lit[:3] + ((channels,) if channels > 1 else ())
+    group.create_array(
+        name,
+        shape=shape,
+        chunks=(1, *shape[1:]),
+        dtype="float16",
+        compressors=[HALF_CODEC.configuration()],
+        fill_value=float("nan"),
+        dimension_names=("set", *_IMAGE_AXES)[: len(shape)],
+    )
+    return True
+
+
 def _grid_codec(dtype: str) -> BloscCodec:
     return _BYTE_CODEC if np.dtype(dtype).itemsize == 1 else HALF_CODEC
