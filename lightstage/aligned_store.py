@@ -28,7 +28,7 @@ Kind = Literal["materialised", "virtual"]
 #: Version of the store's layout; a reader refuses a newer one.
 SCHEMA_VERSION = 2
 #: How images of half floats are compressed.
-HALF_CODEC = BloscCodec(typesize=2)
+HALF_CODEC = BloscCodec(typesize=2, clevel=1)
 _BYTE_CODEC = BloscCodec(typesize=1)
 #: Names of an image's axes after the set's.
 _IMAGE_AXES = ("height", "width", "rgb")

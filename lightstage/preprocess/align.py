@@ -172,10 +172,7 @@ class SetAligner:
                 float(self._flow_scale),
                 np.ascontiguousarray(places[rows, columns]),
             )
-        drawn = cv2.remap(
-            image, places, None, INTERPOLATION_FLAGS[self._interpolation],
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
+        drawn = _resampled(image, places, self._interpolation)
         if self._interpolation != "linear":  # others overshoot beside highlights that are clipped
             np.minimum(drawn, image.max(), out=drawn)
         if self._unscaled:
@@ -241,6 +238,22 @@ class SetAligner:
         unchanged = _alike(np.maximum.reduce(list(apart.values())), max(noise.values()))
         mean = total / weight[..., None]
         return np.asarray(image + (mean - image) * unchanged[..., None], dtype=np.float32)
+
+
+def _resampled(
+    image: NDArray[np.float32], places: NDArray[np.float32], interpolation: str
+) -> NDArray[np.float32]:
+    """Return an image ``(height, width, 3)`` at the places given for each output pixel."""
+    # OpenCV interpolates four numbers at once three times as fast as three, with the same result
+    padded = interpolation == "linear"
+    drawn = cv2.remap(
+        cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) if padded else image,
+        places,
+        None,
+        INTERPOLATION_FLAGS[interpolation],
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(cv2.cvtColor(drawn, cv2.COLOR_RGBA2RGB) if padded else drawn)
 
 
 def _difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,13 +1,12 @@
-"""Jobs: a take's OLAT sets made by worker processes; the only place that knows Dask."""
+"""Jobs: a take's OLAT sets, made by this process or shared out to Dask workers."""
 
 from __future__ import annotations
 
-import logging
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +14,13 @@ from typing import Any, TypeVar
 import cv2
 
 from lightstage.aligned_store import HALF_CODEC, Kind, write_image, write_olat
-from lightstage.errors import InputError, LightstageError
+from lightstage.errors import LightstageError
+from lightstage.preprocess.cluster import (
+    WORKERS_WITHIN_S,
+    LocalWorkers,
+    running_cluster,
+    worker_addresses,
+)
 from lightstage.preprocess.costs import Costs, check_it_fits, estimate
 from lightstage.preprocess.develop import with_balance
 from lightstage.preprocess.ledger import Ledger
@@ -30,7 +35,7 @@ from lightstage.preprocess.store import (
     padded_motion,
     store_digest,
 )
-from lightstage.preprocess.worker_process import keep_freed_memory, starting_workers
+from lightstage.preprocess.worker_process import keep_freed_memory
 from lightstage.session import Take
 
 #: What is handed to a worker at a time.
@@ -43,16 +48,8 @@ _AHEAD = 2
 _BATCH = 16
 #: Tracking frames of the sets to come that are remembered beyond a window's.
 _TRACKING_AHEAD = 8
-#: How long to wait for workers, and for any one set.
-_WORKERS_WITHIN_S = 60.0
+#: How long to wait for any one set.
 _SET_WITHIN_S = 1800.0
-#: What Dask remembers of what it did: all that memory of a long job grows by otherwise.
-_SHORT_HISTORY = {
-    "distributed.admin.log-length": 20,
-    "distributed.admin.low-level-log-length": 20,
-    "distributed.diagnostics.computations.max-history": 2,
-    "distributed.worker.profile.enabled": False,
-}
 
 
 @dataclass(frozen=True)
@@ -117,10 +114,27 @@ def preprocess_take(
     """
     settings, options = settings or PreprocessSettings(), options or JobOptions()
     output = output or take.aligned_path
-    seconds: dict[str, float] = {}
     if options.scheduler is not None:
-        with _client(options.workers, options):
+        with running_cluster(options.scheduler):
             pass  # one that does not answer is refused before anything is read or replaced
+    with ExitStack() as stack:
+        workers = None
+        held = store_digest(output)
+        if options.scheduler is None and options.workers > 1 and (held is None or not held[2]):
+            workers = stack.enter_context(local_workers(options, options.workers))
+        return _preprocess(take, settings, output, kind, options, progress, workers)
+
+
+def _preprocess(
+    take: Take,
+    settings: PreprocessSettings,
+    output: Path,
+    kind: Kind,
+    options: JobOptions,
+    progress: Progress | None,
+    workers: LocalWorkers | None,
+) -> PreprocessResult:
+    seconds: dict[str, float] = {}
     started = time.perf_counter()
     with open_source(take) as source:
         plan = plan_take(take, source, settings)
@@ -149,12 +163,14 @@ def preprocess_take(
     if progress:
         progress(finished, len(plan.sets))
     stages: dict[str, float] = {}
-    for figures in run_jobs(work, todo, options):
-        finished += 1
-        for name, spent in figures.get("stages", {}).items():
-            stages[name] = stages.get(name, 0.0) + spent
-        if progress:
-            progress(finished, len(plan.sets))
+    # closed before the workers are: it drains them
+    with closing(run_jobs(work, todo, options, workers)) as made:
+        for figures in made:
+            finished += 1
+            for name, spent in figures.get("stages", {}).items():
+                stages[name] = stages.get(name, 0.0) + spent
+            if progress:
+                progress(finished, len(plan.sets))
     seconds["align"] = time.perf_counter() - started
     if todo or not _is_finished(output, digest, kind):
         lost = [item.index for item in plan.sets if not ledger.is_done(unit(item.index))]
@@ -290,14 +306,18 @@ def _maker_of_this_process(work: SetWork) -> SetMaker:
 
 
 def run_jobs(
-    work: Callable[[Unit], dict[str, Any]], todo: list[Unit], options: JobOptions
-) -> Iterator[dict[str, Any]]:
+    work: Callable[[Unit], dict[str, Any]],
+    todo: list[Unit],
+    options: JobOptions,
+    workers: LocalWorkers | None = None,
+) -> Generator[dict[str, Any], None, None]:
     """Yield what ``work`` returns for each unit as it is done, in this process or by Dask workers.
 
     Args:
         work: called with a unit; sent to workers by pickle.
         todo: the units; neighbours go to the same worker.
         options: how the job is run.
+        workers: of this machine, where they have been started already; the caller's to close.
 
     Raises:
         InputError: no scheduler answers, or it has no workers.
@@ -313,8 +333,19 @@ def run_jobs(
         finally:
             _maker = None
         return
-    with _client(min(options.workers, len(todo)), options) as client:
+    with ExitStack() as stack:
+        if options.scheduler is not None:
+            client = stack.enter_context(running_cluster(options.scheduler))
+        else:
+            if workers is None:
+                workers = stack.enter_context(local_workers(options, len(todo)))
+            client = stack.enter_context(workers.client())
         yield from _run_on(client, work, todo)
+
+
+def local_workers(options: JobOptions, units: int) -> LocalWorkers:
+    """Start the worker processes of this machine for so many units of work."""
+    return LocalWorkers(min(options.workers, units), options.dashboard, __name__)
 
 
 def _run_on(
@@ -328,7 +359,7 @@ def _run_on(
     from distributed import wait
 
     batches = deque(todo[start : start + _BATCH] for start in range(0, len(todo), _BATCH))
-    workers = len(_worker_addresses(client))
+    workers = len(worker_addresses(client))
     if len(batches) < 2 * workers:  # a short take is shared out evenly
         size = max(1, -(-len(todo) // workers))
         batches = deque(todo[start : start + size] for start in range(0, len(todo), size))
@@ -336,7 +367,7 @@ def _run_on(
     running: dict[Any, str] = {}
 
     def hand_out() -> None:
-        for address in _worker_addresses(client):
+        for address in worker_addresses(client):
             queue = queues.setdefault(address, deque())
             while sum(at == address for at in running.values()) < _AHEAD:
                 if not queue and batches:
@@ -349,7 +380,7 @@ def _run_on(
                 )  # fmt: skip
                 running[future] = address
         # what was meant for a worker that has gone goes to the others
-        for address in set(queues) - set(_worker_addresses(client)):
+        for address in set(queues) - set(worker_addresses(client)):
             left = queues.pop(address)
             if left:
                 batches.appendleft(list(left))
@@ -398,8 +429,8 @@ def _first_done(client: Any, wait: Any, futures: list[Any]) -> list[Any]:
                     "the Dask scheduler has gone; start it again and run the command again, what "
                     "is done is kept."
                 ) from None
-            if not _worker_addresses(client):
-                client.wait_for_workers(1, timeout=_WORKERS_WITHIN_S)
+            if not worker_addresses(client):
+                client.wait_for_workers(1, timeout=WORKERS_WITHIN_S)
             if time.monotonic() > deadline:
                 raise LightstageError(
                     f"no set was finished within {_SET_WITHIN_S / 60:g} minutes; look at the "
@@ -411,52 +442,9 @@ def _drain(wait: Any, running: dict[Any, str]) -> None:
     """Wait for the sets under way; their workers record them."""
     if running:
         try:
-            wait(list(running), timeout=_WORKERS_WITHIN_S)
+            wait(list(running), timeout=WORKERS_WITHIN_S)
         except TimeoutError:
             return
-
-
-def _worker_addresses(client: Any) -> list[str]:
-    return sorted(client.scheduler_info(n_workers=-1)["workers"])
-
-
-@contextmanager
-def _client(workers: int, options: JobOptions) -> Iterator[Any]:
-    import dask
-    from distributed import Client, LocalCluster
-
-    if options.scheduler is not None:
-        try:
-            client = Client(options.scheduler, timeout=10)
-        except (OSError, ValueError, TimeoutError) as reason:
-            raise InputError(
-                f"{options.scheduler}: no Dask scheduler answers there ({reason}); start one with "
-                f"'dask scheduler' or leave --scheduler out."
-            ) from None
-        with client:
-            try:
-                client.wait_for_workers(1, timeout=_WORKERS_WITHIN_S)
-            except TimeoutError:
-                raise InputError(
-                    f"{options.scheduler}: the scheduler has no workers after "
-                    f"{_WORKERS_WITHIN_S:g} s; start some with 'dask worker {options.scheduler}'."
-                ) from None
-            yield client
-        return
-    port = 0 if options.dashboard is None else options.dashboard
-    # started with Ctrl-C held back: it is this process's to heed, which then drains the workers
-    with dask.config.set(_SHORT_HISTORY), starting_workers():
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=f"127.0.0.1:{port}",
-            silence_logs=logging.CRITICAL,
-            memory_limit=0,  # planned beforehand (costs.py)
-        )
-    with cluster, Client(cluster) as client:
-        yield client
 
 
 def _done_before(output: Path, plan: TakePlan, digest: str, ledger: Ledger, kind: Kind) -> set[int]:

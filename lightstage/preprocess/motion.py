@@ -220,7 +220,7 @@ def _flows_of_the_lit(
 def _chosen(places: NDArray[np.int64], centre: int, every: int) -> NDArray[np.int64]:
     """Return the tracking frames to which flow is found: every n-th from the centre, and the ends.
 
-    Heads and faces move at less than 15 Hz; between flows 14 ms apart theirs is known.
+    Heads and faces move at less than 15 Hz; between flows 21 ms apart theirs is known.
     """
     away = np.abs(places - places[centre])
     chosen = away % every == 0

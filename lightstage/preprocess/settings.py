@@ -11,7 +11,7 @@ from lightstage.manifest import Manifest
 from lightstage.warp import Interpolation
 
 #: To be raised whenever the same settings come to make other pictures: stores are then made anew.
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 Demosaic = Literal["bilinear", "malvar", "residual"]
 Quality = Literal["fast", "best"]
 Positive = Annotated[float, Field(gt=0, le=100)]
@@ -56,12 +56,12 @@ class FlowSettings(Manifest):
     ] = None
     finest_scale: Annotated[int, Field(ge=0, le=5)] = 1
     patch_stride: Annotated[int, Field(ge=1, le=8)] = 4
-    gradient_descent_iterations: Annotated[int, Field(ge=1)] = 12
-    variational_iterations: Annotated[int, Field(ge=0)] = 3
+    gradient_descent_iterations: Annotated[int, Field(ge=1)] = 8
+    variational_iterations: Annotated[int, Field(ge=0)] = 2
     every: Annotated[
         int,
         Field(ge=1, le=4, description="flow is found to every n-th tracking frame, and between"),
-    ] = 2
+    ] = 3
     warm_start: Annotated[
         bool, Field(description="each flow starts from that to the tracking frame before")
     ] = False
@@ -134,7 +134,13 @@ class PreprocessSettings(Manifest):
             return cls()
         return cls(
             develop=DevelopSettings(demosaic="residual"),
-            flow=FlowSettings(finest_scale=0, patch_stride=3, variational_iterations=10),
+            flow=FlowSettings(
+                finest_scale=0,
+                patch_stride=3,
+                gradient_descent_iterations=12,
+                variational_iterations=10,
+                every=2,
+            ),
             align=AlignSettings(fuse_cycles=1),
         )
 

@@ -13,7 +13,7 @@ from multiprocessing import parent_process, resource_tracker
 #: Parameters of glibc's ``mallopt``.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 #: Freed memory up to this stays with the process, to be used again for the next frame.
-_KEPT_BYTES = 256 * 1024 * 1024
+KEPT_BYTES = 256 * 1024 * 1024
 #: The most that older versions of glibc take as the size above which memory is mapped.
 _MOST_UNMAPPED_BYTES = 32 * 1024 * 1024
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLOSC_NTHREADS")
@@ -48,8 +48,8 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # another C library
         return False
-    kept = mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-    unmapped = mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES) or mallopt(
+    kept = mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+    unmapped = mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES) or mallopt(
         _M_MMAP_THRESHOLD, _MOST_UNMAPPED_BYTES
     )
     return bool(kept and unmapped)
