@@ -16,7 +16,7 @@ COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Calibrate": ("calibrate",),
     "Make reflectance fields": ("preprocess", "convert", "normals"),
     "Light them": ("relight",),
-    "Hand over": ("seal",),
+    "Hand over": ("export", "seal"),
     "Set up": ("completion",),
 }
 
