@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import rich_click as click
@@ -43,10 +44,11 @@ def command(
     from lightstage.report.session_report import render_html, session_report
 
     output = output or session / "report.html"
-    if output.is_dir():
-        raise InputError(f"{output}: is a folder; name a file, such as {output / 'report.html'}.")
-    with progress_bar("looking", "", quiet=quiet or as_json) as progress:
-        report = session_report(session, names, _overall(progress))
+    if output.suffix.lower() not in {".html", ".htm"}:
+        # also lest a slip replaces a recording
+        raise InputError(f"{output}: the page is an HTML file; name it, such as report.html.")
+    with _bars(quiet=quiet or as_json) as progress:
+        report = session_report(session, names, progress)
     write_atomically(output, render_html(report))
     figures = {"output": str(output), "bytes": output.stat().st_size, **report.figures()}
     if as_json:
@@ -65,10 +67,18 @@ def command(
         click.launch(output.resolve().as_uri())
 
 
-def _overall(progress: Callable[[int, int], None]) -> Callable[[str, int, int], None]:
-    """Return what draws the stage that is under way; each has its own length."""
+@contextmanager
+def _bars(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what draws a bar for each take, one after another."""
+    with ExitStack() as drawn:
+        bars: dict[str, Callable[[int, int], None]] = {}
 
-    def update(what: str, done: int, total: int) -> None:
-        progress(done, total)
+        def update(take: str, done: int, total: int) -> None:
+            if take not in bars:
+                drawn.close()
+                bars[take] = drawn.enter_context(
+                    progress_bar(f"looking at {take}", "%", quiet=quiet)
+                )
+            bars[take](done, total)
 
-    return update
+        yield update

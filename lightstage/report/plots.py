@@ -23,7 +23,7 @@ def deviation_plot(timing: TimingFigures) -> Markup:
     reach = max(timing.worst_us, 0.5) * 1.1
     return curve_plot(
         f"Deviation of time stamps from the beat over time; standard deviation "
-        f"{timing.jitter_us:.3g} microseconds",
+        f"{timing.jitter_us:.3f} microseconds",
         [Series("", timing.time_s, timing.deviation_us, marks=True)],
         x_label="time in s",
         y_label="µs off the beat",
@@ -37,7 +37,7 @@ def deviation_histogram(timing: TimingFigures) -> Markup:
     reach = max(timing.worst_us, 0.5) * 1.1
     counts, edges = np.histogram(good, _DEVIATION_BINS, (-reach, reach))
     return histogram_plot(
-        f"Histogram of deviations from the beat; the largest is {timing.worst_us:.3g} microseconds",
+        f"Histogram of deviations from the beat; the largest is {timing.worst_us:.3f} microseconds",
         edges,
         [("frames", counts)],
         x_label="µs off the beat",

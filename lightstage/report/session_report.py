@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lightstage import __version__
 from lightstage.errors import LightstageError
-from lightstage.report.calibration_section import CalibrationSection, calibration_section
+from lightstage.report.calibration_section import StageSection, stage_section
 from lightstage.report.field_figures import FLAG_MEANINGS
 from lightstage.report.inline_picture import (
     enlarged_to_width,
@@ -49,7 +49,7 @@ class SessionReport:
     title: str
     facts: dict[str, Any]
     takes: list[TakeReport]
-    stage: CalibrationSection | None = None
+    stage: StageSection | None = None
     sequence_picture: str = ""
     problems: list[str] = field(default_factory=list)
 
@@ -75,7 +75,7 @@ def session_report(
     Args:
         path: a session's folder or a take's.
         names: takes of the session.
-        progress: called with a stage's name, how much of it is done, and how much there is.
+        progress: called with a take's name and percents.
 
     Raises:
         SessionError: it is neither, or a name is unknown.
@@ -110,7 +110,8 @@ def session_report(
         }
     )  # fmt: skip
     try:
-        report.stage = calibration_section(home, failed)
+        report.stage = stage_section(home, failed)
+        report.problems += report.stage.problems
         picture = sequence_picture(home.sequence)
         report.sequence_picture = inline_picture(picture, lossless=True)
     except LightstageError as reason:
@@ -133,6 +134,7 @@ def render_html(report: SessionReport) -> str:
         "shown": _shown,
         "runs": runs,
         "words": _words,
+        "us": lambda microseconds: f"{round(microseconds, 3):.4g}",
         "percent": lambda share, digits=2: f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%",
         "pretty": lambda data: json.dumps(data, indent=1, ensure_ascii=False, default=str),
     }

@@ -157,7 +157,7 @@ def bar_plot(
     if not count:
         return Markup("")
     if y_range is None:
-        y_range = (0.0, max(float(bars.max()) for bars in heights))
+        y_range = (0.0, max(float(bars.max()) for bars in heights) * 1.06)
     axes = _Axes((-0.5, count - 0.5), _wide(y_range))
     parts = [axes.frame(x_label, y_label)]
     room = (_WIDTH - _LEFT - _RIGHT) / count

@@ -43,15 +43,23 @@ from lightstage.report.verdict import (
 from lightstage.sequence import CaptureSequence, StepKind
 from lightstage.session import Take
 
-#: Called with what is being done, how much of it is done, and how much there is.
+#: Called with a take's name, how much of its report is done, and how much there is.
 Progress = Callable[[str, int, int], None]
+#: Which part of all work on a take each stage is, in percent from and to.
+_STAGES = {
+    "frames": (0, 40),
+    "olat": (40, 50),
+    "tracking": (50, 55),
+    "set": (55, 75),
+    "unaligned": (75, 100),
+}
 
 #: Full-lit pictures over the length of a take, and their width in pixels.
 _STRIP, _STRIP_WIDTH = 8, 160
 #: Sets that are tried before pictures are given up.
 _TRIES = 4
 #: Arrays of a store that are shown where they have been made.
-_EXTRAS = ("matte", "normal", "albedo")
+_EXTRAS = ("matte", "normal", "albedo", "visibility", "specular", "normal_confidence")
 _CAPTURE_FILE = "capture.json"
 
 
@@ -86,7 +94,7 @@ def take_report(take: Take, progress: Progress | None = None) -> TakeReport:
 
     Args:
         take: the take.
-        progress: called with a stage's name and how far it is.
+        progress: called with the take's name and percents.
     """
     return _Examination(take, progress).report
 
@@ -111,6 +119,8 @@ class _Examination:
             with self._problems():
                 self._fields(source)
         self.report.verdict = Verdict.of(self._reasons)
+        if progress is not None:
+            progress(take.name, 100, 100)
 
     @contextmanager
     def _problems(self) -> Iterator[None]:
@@ -124,10 +134,13 @@ class _Examination:
             self._reasons.append(Reason(True, f"{where}{reason.strerror or reason}"))
 
     def _stage(self, what: str) -> Callable[[int, int], None] | None:
-        progress = self._progress
+        progress, name = self._progress, self._take.name
         if progress is None:
             return None
-        return lambda done, total: progress(f"{self._take.name}: {what}", done, total)
+        begin, end = _STAGES[what]
+        return lambda done, total: progress(
+            name, begin + (end - begin) * done // max(total, 1), 100
+        )
 
     def _manifest(self) -> None:
         report, manifest = self.report, self._take.manifest
@@ -156,14 +169,14 @@ class _Examination:
         }
         report.sequence = sequence = take.sequence
         first = source.first_frame_number
-        found, report.possible_sets = identified(take, source, self._stage("looking at frames"))
+        found, report.possible_sets = identified(take, source, self._stage("frames"))
         report.frames = frame_figures(found, sequence, first)
         self._reasons += frame_reasons(report.frames)
         report.timing = timing_figures(found, source.time_ns, sequence, first)
         if report.timing is not None:
             self._reasons += timing_reasons(report.timing, sequence)
         for kind in (StepKind.OLAT, StepKind.TRACKING):
-            stage = self._stage(f"exposure of {kind.value} frames")
+            stage = self._stage(kind.value)
             exposure = exposure_figures(source, found, sequence, kind, stage)
             if exposure is not None:
                 report.exposures.append(exposure)
@@ -184,7 +197,7 @@ class _Examination:
                 report.strip.append((float(figures.time_s[index]), exposed(full_lit)))
         for index in figures.showing()[:_TRIES]:
             with self._problems():
-                report.pictures = set_pictures(store, index, self._stage("reading a set"))
+                report.pictures = set_pictures(store, index, self._stage("set"))
                 break
         if report.pictures is None:
             return
@@ -198,7 +211,7 @@ class _Examination:
                 Reason(True, "the fields were made from another recording than the one beside them")
             )
             return
-        stage = self._stage("undoing the alignment of a set")
+        stage = self._stage("unaligned")
         report.alignment = before_and_after(store, report.pictures, source, stage)
 
     def _extras(self, store: ReflectanceFields, index: int) -> None:
@@ -207,6 +220,7 @@ class _Examination:
                 continue
             with self._problems():
                 picture = scaled_to_width(store.read(name, index), 320)
+                name = name.replace("_", " ")
                 if name == "normal":
                     picture = picture * 0.5 + 0.5
                 elif name == "albedo":

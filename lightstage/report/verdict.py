@@ -48,13 +48,19 @@ class Verdict(NamedTuple):
 
 def capture_reasons(record: Mapping[str, Any]) -> Iterator[Reason]:
     """Yield what ``capture.json`` says went wrong."""
-    faults = [item for item in record.get("faults") or () if isinstance(item, Mapping)]
+    faults = [item for item in _listed(record, "faults") if isinstance(item, Mapping)]
     for fault in faults:
         yield Reason(True, f"while it was recorded: {fault.get('text', fault.get('code', '?'))}")
     if record.get("good") is False and not faults:
         yield Reason(True, "capture.json says that it was not recorded well")
-    for warning in record.get("warnings") or ():
+    for warning in _listed(record, "warnings"):
         yield Reason(False, f"while it was recorded: {warning}")
+
+
+def _listed(record: Mapping[str, Any], name: str) -> list[Any]:
+    """Return a list of a record that anyone may have edited."""
+    held = record.get(name)
+    return held if isinstance(held, list) else []
 
 
 def frame_reasons(frames: FrameFigures) -> Iterator[Reason]:
