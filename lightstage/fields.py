@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,11 +17,12 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
-from lightstage.aligned_store import SCHEMA_VERSION
+from lightstage.aligned_store import SCHEMA_VERSION, olat_shard
 from lightstage.dome import Dome
-from lightstage.errors import FieldsError, InputError
+from lightstage.errors import DamagedDataError, FieldsError, InputError
 from lightstage.half_floats import to_float
 from lightstage.session import Session, Take
+from lightstage.zarr_shards import ShardReader
 
 if TYPE_CHECKING:
     from lightstage.preprocess.virtual import VirtualSets
@@ -221,6 +222,69 @@ class ReflectanceFields:
             return to_float(self._virtual.light(index, light))
         return self._read("olat", index, light)
 
+    def read_stored(
+        self,
+        index: int,
+        lights: Sequence[int] | NDArray[np.integer] | None = None,
+        out: NDArray[np.float16] | None = None,
+    ) -> NDArray[np.float16]:
+        """Return images of set ``index`` as they are stored, and read no others.
+
+        A third of :meth:`read_olat`'s time and half of its memory: what reads a set once, in
+        parts, should read so. Several threads may call it, unless the store is virtual.
+
+        Args:
+            index: the set.
+            lights: which lights' images; all of them unless said otherwise.
+            out: where they go, C-ordered ``(lights, height, width, 3)``.
+
+        Returns:
+            ``(lights, height, width, 3)`` linear float16; NaN where there is no image.
+
+        Raises:
+            FieldsError: the set is damaged or missing.
+        """
+        index = range(len(self))[index]
+        chosen = range(self.lights) if lights is None else [int(light) for light in lights]
+        if out is None:
+            out = np.empty((len(chosen), self.height, self.width, 3), np.float16)
+        if self.is_virtual:
+            aligner = self._virtual.aligner(index)
+            for image, light in zip(out, chosen, strict=True):
+                image[...] = aligner.light(light)
+        elif self._has_our_shards:
+            self._read_shard(index, chosen, out)
+        else:
+            for image, light in zip(out, chosen, strict=True):
+                image[...] = self._stored("olat", index, light)
+        return out
+
+    @cached_property
+    def _has_our_shards(self) -> bool:
+        """Whether the images lie as ``FieldsWriter`` lays them; others may have rewritten them."""
+        array = self._group["olat"]
+        image = (self.height, self.width, 3)
+        return (
+            array.dtype == np.dtype("<f2")
+            and array.chunks == (1, 1, *image)
+            and array.shards == (1, self.lights, *image)
+            and [codec.to_dict()["name"] for codec in array.compressors] == ["blosc"]
+        )
+
+    def _read_shard(self, index: int, lights: Sequence[int], out: NDArray[np.float16]) -> None:
+        path = olat_shard(self.path, index)
+        if not path.is_file():
+            raise FieldsError(f"{self.path}: set {index} of 'olat' is missing from the store.")
+        try:
+            with ShardReader(path, self.lights) as shard:
+                for image, light in zip(out, lights, strict=True):
+                    if shard.has(light):
+                        shard.read_into(light, image)
+                    else:  # a light that has no frame
+                        image[...] = np.nan
+        except DamagedDataError as reason:
+            raise FieldsError(f"{self.path}: set {index} of 'olat' is damaged: {reason}") from None
+
     def read_values(self, name: str) -> NDArray[Any]:
         """Return an array with a few values per set, such as ``flag`` or ``residual``, whole."""
         if name not in self._group:
@@ -238,14 +302,17 @@ class ReflectanceFields:
 
         return VirtualSets(self.path)
 
-    def _read(self, name: str, index: int, *within: int) -> NDArray[np.float32]:
-        index = range(len(self))[index]
+    def _stored(self, name: str, index: int, *within: int) -> NDArray[Any]:
         try:
-            stored = np.asarray(self._group[name][(index, *within)])
+            return np.asarray(self._group[name][(index, *within)])
         except Exception as reason:  # zarrs raises RuntimeError and its own kinds alike
             raise FieldsError(
                 f"{self.path}: set {index} of '{name}' is damaged: {reason}."
             ) from None
+
+    def _read(self, name: str, index: int, *within: int) -> NDArray[np.float32]:
+        index = range(len(self))[index]
+        stored = self._stored(name, index, *within)
         if within:  # a light that has no frame is NaN
             return to_float(stored)
         # Zarr gives the fill value for a file that is gone: a set that is all NaN was lost.

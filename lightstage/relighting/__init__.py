@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from lightstage.relighting.combine import (
     exposure_for,
-    film_exposure,
     present_lights,
     relight,
-    relight_frames,
     relight_many,
 )
 from lightstage.relighting.environment import EnvironmentMap, load_environment
+from lightstage.relighting.frames import film_exposure, relight_frames
 from lightstage.relighting.procedural import ENVIRONMENTS, procedural_environment
 from lightstage.relighting.sphere import pixel_directions, pixel_solid_angles
 from lightstage.relighting.studio import (

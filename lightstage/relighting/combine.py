@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightstage.colour import luminance
 from lightstage.errors import DomeError, InputError
-
-if TYPE_CHECKING:  # Zarr takes a second to import, and only a film's frames need it
-    from lightstage.fields import ReflectanceFields
 
 Missing = Literal["raise", "skip"]
 
@@ -145,51 +141,6 @@ def exposure_for(
     if bright <= 0 and light.size:
         bright = float(light.max())  # a thin rim of light on black
     return target / bright if bright > 0 else 1.0
-
-
-def relight_frames(
-    fields: ReflectanceFields,
-    plan: Iterable[tuple[int, ArrayLike]],
-    *,
-    missing: Missing = "raise",
-) -> Iterator[NDArray[np.float32]]:
-    """Yield one relit image for each ``(set index, weights)`` of a plan.
-
-    The OLAT set is read once while the plan stays with it, so that a still under turning light
-    costs one read; memory holds one set.
-
-    Args:
-        fields: the reflectance fields.
-        plan: set indices with weights ``(lights, 3)``; it may be a generator.
-        missing: as in :func:`relight`.
-    """
-    held, olat = -1, None
-    for index, weights in plan:
-        if olat is None or index != held:
-            olat = None  # let the old set go before the next one is read
-            held, olat = index, fields.read_olat(index)
-        yield relight(olat, weights, missing=missing)
-
-
-def film_exposure(
-    fields: ReflectanceFields,
-    plan: Iterable[tuple[int, ArrayLike]],
-    *,
-    looks: int = 5,
-    missing: Missing = "raise",
-) -> float:
-    """Return one exposure for a whole film: that of the brightest of a few of its frames.
-
-    ``looks`` frames spread evenly over the plan are relit; the factor is the least of theirs, so
-    that none of them burns out.
-    """
-    whole = list(plan)
-    if not whole:
-        return 1.0
-    chosen = np.unique(np.linspace(0, len(whole) - 1, max(1, looks)).round().astype(int))
-    frames = relight_frames(fields, (whole[place] for place in chosen), missing=missing)
-    lit = [frame for frame in frames if (luminance(frame) > 0).any()]
-    return min((exposure_for(frame) for frame in lit), default=1.0)
 
 
 def _refuse(olat: NDArray[np.floating], used: NDArray[np.intp]) -> None:
