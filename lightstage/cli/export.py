@@ -119,6 +119,7 @@ _FORMATS = ["exr", "png", "tiff", "film", "rti", "lights"]
 @click.pass_context
 def command(
     context: click.RichContext,
+    /,
     take: Path,
     output: Path,
     kind: str | None,
