@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, SupportsIndex
@@ -22,6 +22,33 @@ from lightstage.cine.source import CineBytes, damaged
 
 #: Rows further apart than this many bytes are read apart: a read costs about as much.
 _WORTH_SKIPPING = 1 << 14
+
+
+@lru_cache(maxsize=16)
+def _runs(rows: bytes, reach: int) -> tuple[list[tuple[int, int]], NDArray[np.intp]]:
+    """Return which runs of rows to read, and where each row lies in them put together.
+
+    The same rows are read of every frame of a recording.
+
+    Args:
+        rows: numbers of rows as int64, in any order.
+        reach: rows that are at most so far apart are read at once.
+
+    Returns:
+        First row and count of each run; and for each row asked for its place.
+    """
+    stored = np.frombuffer(rows, dtype=np.int64)
+    needed = np.unique(stored)
+    if not needed.size:
+        return [], np.empty(0, np.intp)
+    parts = np.split(needed, np.flatnonzero(np.diff(needed) > reach) + 1)
+    first = np.array([part[0] for part in parts])
+    count = np.array([part[-1] - part[0] + 1 for part in parts])
+    begin = np.cumsum(count) - count
+    run = np.searchsorted(first, stored, side="right") - 1
+    places = begin[run] + stored - first[run]
+    places.flags.writeable = False
+    return list(zip(first.tolist(), count.tolist(), strict=True)), places.astype(np.intp)
 
 
 class CineFile:
@@ -100,22 +127,18 @@ class CineFile:
         offset, annotation = self._locate(index)
         # whole-byte images are Windows bitmaps: the bottom row is stored first
         stored = height - 1 - wanted.astype(np.int64) % height
-        needed = np.unique(stored)
         row_bytes = self.width * pixel_format.bytes_per_value
-        apart = np.flatnonzero(np.diff(needed) * row_bytes > _WORTH_SKIPPING + row_bytes) + 1
-        pixels = np.empty((len(wanted), self.width), dtype=self.dtype)
-        if not len(wanted):
-            return pixels
-        for run in np.split(needed, apart):
-            first, count = int(run[0]), int(run[-1] - run[0]) + 1
-            start = offset + annotation + first * row_bytes
-            data = self._source.read(start, count * row_bytes, f"image {operator.index(index)}")
-            block = data.view(self.dtype.newbyteorder("<")).reshape(count, self.width)
-            if not len(apart):
-                return np.take(block, stored - first, axis=0).astype(self.dtype, copy=False)
-            here = (stored >= run[0]) & (stored <= run[-1])
-            pixels[here] = block[stored[here] - first]
-        return pixels
+        runs, places = _runs(stored.tobytes(), _WORTH_SKIPPING // max(1, row_bytes) + 1)
+        name = f"image {operator.index(index)}"
+        data = [
+            self._source.read(offset + annotation + first * row_bytes, count * row_bytes, name)
+            for first, count in runs
+        ]
+        if not data:
+            return np.empty((0, self.width), dtype=self.dtype)
+        together = data[0] if len(data) == 1 else np.concatenate(data)
+        block = together.view(self.dtype.newbyteorder("<")).reshape(-1, self.width)
+        return np.take(block, places, axis=0).astype(self.dtype, copy=False)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         """Yield every frame in order."""
