@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -49,7 +49,7 @@ def read_image(path: str | os.PathLike[str], transfer: Transfer = "linear") -> N
     return _scaled(pixels, transfer)
 
 
-def _scaled(pixels: NDArray[np.generic], transfer: Transfer) -> NDArray[np.float32]:
+def _scaled(pixels: NDArray[Any], transfer: Transfer) -> NDArray[np.float32]:
     """Return stored RGB as linear light; integers of full scale become 1.0."""
     if np.issubdtype(pixels.dtype, np.integer):
         scaled = pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
