@@ -145,6 +145,13 @@ class Take:
         """The sequence that the take was recorded with: its own, or else the session's."""
         return CaptureSequence.load(self._own_or_shared("sequence.json"))
 
+    @property
+    def calibration_provenance(self) -> dict[str, dict[str, str]]:
+        """Which calibration is used for the take: name to digest, date and source."""
+        own_dome = (self.path / "dome.json").is_file()
+        told = self.calibration.provenance
+        return {k: v for k, v in told.items() if not (own_dome and k in ("lights", "gains"))}
+
     def _own_or_shared(self, name: str) -> Path:
         for folder in (self.path, self.path.parent.parent):
             if (folder / name).is_file():

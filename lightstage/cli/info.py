@@ -67,6 +67,7 @@ def _session(session: Any) -> dict[str, Any]:
         "olat_per_tracking": sequence.olat_per_tracking,
         "cycle_frames": sequence.cycle_frames,
         "highest_set_rate_hz": round(sequence.tracking_rate_hz, 2),
+        "calibration": _calibration(session.calibration.provenance),
         "takes": [_take(take) for take in session.takes],
     }
 
@@ -96,6 +97,7 @@ def _take(take: Any) -> dict[str, Any]:
         report["fields"] = str(reason)
     else:
         report["fields"] = _fields_line(fields)
+        report["calibration"] = _calibration(fields.attributes.get("calibration") or {})
     return report
 
 
@@ -119,9 +121,19 @@ def _fields(path: Path) -> dict[str, Any]:
     for name in ("take", "identified_by", "source", "lightstage_version"):
         if name in fields.attributes:
             report[name] = fields.attributes[name]
+    report["calibration"] = _calibration(fields.attributes.get("calibration") or {})
     missing = fields.attributes.get("missing") or []
     report["sets_with_missing_lights"] = len({pair[0] for pair in missing})
     return report
+
+
+def _calibration(provenance: dict[str, dict[str, str]]) -> list[str]:
+    """Return a line for each part: what it is, its hash or file, its day and source."""
+    return [
+        f"{name} {told.get('digest') or told.get('file')} of {told['made'][:10]}"
+        + (f" from {told['source']}" if told.get("source") else "")
+        for name, told in provenance.items()
+    ]
 
 
 def _spoken(name: str) -> str:

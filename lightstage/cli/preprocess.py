@@ -97,6 +97,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="A light without a frame is left NaN, or filled from the next cycle and recorded.",
 )
+@click.option(
+    "--uncalibrated",
+    is_flag=True,
+    help="Keep the camera's colour: no dark frame, flat field or matrix of the calibration.",
+)
 @click.option("-o", "--output", type=PATH, metavar="DIR", help="The store; TAKE/aligned.zarr.")
 @click.option("--scheduler", metavar="tcp://…", help="A running Dask scheduler to work on.")
 @click.option(
@@ -185,6 +190,7 @@ def _settings(
     flow_scale: float | None,
     demosaic: str | None,
     missing: str,
+    uncalibrated: bool,
 ) -> PreprocessSettings:
     """Return the settings that the options ask for."""
     from lightstage.errors import InputError
@@ -200,6 +206,7 @@ def _settings(
     chosen = base.model_dump()
     chosen.update(rate_hz=rate_hz, exact_times=exact_times, crop=_crop(crop, size))
     chosen["align"].update(method=align, fill_missing=missing == "fill")
+    chosen["develop"]["use_calibration"] = not uncalibrated
     if align == "none":
         chosen["align"]["fuse_cycles"] = 0
     if flow_method is not None:

@@ -19,6 +19,7 @@ from lightstage.preprocess.demosaic import (
     demosaic_half,
     measure_balance,
 )
+from lightstage.preprocess.field_correction import FieldCorrection
 from lightstage.preprocess.settings import Demosaic, DevelopSettings
 from lightstage.preprocess.source import FrameSource
 from lightstage.preprocess.view import GUARD_PX, Rectangle
@@ -36,6 +37,8 @@ def develop(
     white_level: float,
     settings: DevelopSettings | None = None,
     level: int = 0,
+    dark: NDArray[np.float32] | None = None,
+    flat: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Return linear RGB ``(height, width, 3)``, 0.0 = black level, 1.0 = white level.
 
@@ -49,14 +52,20 @@ def develop(
         settings: demosaicing and colour.
         level: the picture comes out at ``1 / 2**level`` of the size, each pixel the mean of those
             it stands for; height and width must be multiples of ``2**level``.
+        dark: the dark frame, ``(height, width)`` linear light; it is taken from the stored values.
+        flat: the flat field, of the output's size; it divides the colours.
 
     Raises:
         InputError: the colour filter is not known.
     """
     settings = settings or DevelopSettings()
+    if dark is not None and stored.ndim == 2:
+        stored = np.subtract(stored, dark * (white_level - black_level), dtype=np.float32)
     linear = _interpolated(stored, cfa, black_level, white_level, settings, level)
     # at white level and above, light is full scale; what interpolation adds to it is no light
     np.minimum(linear, 1.0, out=linear)
+    if flat is not None:
+        linear /= flat
     return _coloured(linear, settings)
 
 
@@ -116,8 +125,8 @@ def _smaller(linear: NDArray[np.float32], level: int) -> NDArray[np.float32]:
 
 def _coloured(linear: NDArray[np.float32], settings: DevelopSettings) -> NDArray[np.float32]:
     """Return camera RGB after white balance and colour matrix."""
-    white = np.array(settings.white_balance, dtype=np.float64)
-    matrix = np.array(settings.colour_matrix, dtype=np.float64).reshape(3, 3) * white
+    white = np.array(settings.white_balance or (1.0, 1.0, 1.0), dtype=np.float64)
+    matrix = np.array(settings.colour_matrix or _IDENTITY).reshape(3, 3) * white
     if tuple(matrix.ravel().tolist()) == _IDENTITY:
         return linear
     return np.asarray(cv2.transform(linear, matrix.astype(np.float32)), dtype=np.float32)
@@ -173,6 +182,7 @@ class DevelopedFrames:
         self._source = source
         self._settings = settings
         self._level = level
+        self._correction = FieldCorrection.of(source, settings)
         self._most_bytes = most_bytes
         self._slack_px = slack_px
         self._bytes = 0
@@ -213,6 +223,7 @@ class DevelopedFrames:
         stored = read_region(source, index, guarded)
         whole = 1 << level
         rows, columns = (size // whole * whole for size in stored.shape[:2])
+        used = Rectangle(guarded.left, guarded.top, columns, rows)
         linear = develop(
             stored[:rows, :columns],
             cfa=source.cfa,
@@ -220,6 +231,8 @@ class DevelopedFrames:
             white_level=source.white_level,
             settings=self._settings,
             level=level,
+            dark=self._correction.dark(used),
+            flat=self._correction.flat(used, level),
         )
         self.developed += 1
         top, left = (region.top - guarded.top) >> level, (region.left - guarded.left) >> level

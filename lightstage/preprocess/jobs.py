@@ -23,6 +23,7 @@ from lightstage.preprocess.cluster import (
 )
 from lightstage.preprocess.costs import Costs, check_it_fits, estimate
 from lightstage.preprocess.develop import with_balance
+from lightstage.preprocess.field_correction import with_calibration
 from lightstage.preprocess.ledger import Ledger
 from lightstage.preprocess.plan import SetPlan, TakePlan, plan_take, view_of
 from lightstage.preprocess.set_maker import MakerOptions, SetMaker
@@ -32,6 +33,7 @@ from lightstage.preprocess.store import (
     create_store,
     finish_store,
     flagged_sets,
+    note_calibration,
     padded_motion,
     store_digest,
 )
@@ -138,7 +140,7 @@ def _preprocess(
     started = time.perf_counter()
     with open_source(take) as source:
         plan = plan_take(take, source, settings)
-        settings = _resolved(settings, source, plan)
+        settings = _resolved(take, settings, source, plan)
         seconds["identify"] = time.perf_counter() - started
         costs = estimate(plan, source, settings, len(take.dome), kind)
         digest = _digest(take, source, settings)
@@ -178,6 +180,7 @@ def _preprocess(
             raise LightstageError(f"{output}: sets {lost} were not made; run the command again.")
         figures_of_all = [ledger.figures(unit(item.index)) for item in plan.sets]
         finish_store(output, plan, figures_of_all)
+    note_calibration(output, take, settings)
     return PreprocessResult(
         path=output,
         kind=kind,
@@ -226,7 +229,7 @@ def plan_job(
     output = output or take.aligned_path
     with open_source(take) as source:
         plan = plan_take(take, source, settings, look)
-        settings = _resolved(settings, source, plan)
+        settings = _resolved(take, settings, source, plan)
         costs = estimate(plan, source, settings, len(take.dome), kind)
         view = view_of(plan.sets[0].part, source, settings)
         cv2.setNumThreads(1)
@@ -456,12 +459,13 @@ def _done_before(output: Path, plan: TakePlan, digest: str, ledger: Ledger, kind
 
 
 def _resolved(
-    settings: PreprocessSettings, source: FrameSource, plan: TakePlan
+    take: Take, settings: PreprocessSettings, source: FrameSource, plan: TakePlan
 ) -> PreprocessSettings:
     """Return the settings with what is measured once a take."""
     first = plan.sets[len(plan.sets) // 2].frames
     full_lit = int(first.tracking_frames[first.centre])
-    return settings.replace(develop=with_balance(settings.develop, source, full_lit))
+    develop = with_calibration(settings.develop, take.calibration)
+    return settings.replace(develop=with_balance(develop, source, full_lit))
 
 
 def _work(
@@ -491,9 +495,12 @@ def _is_finished(output: Path, digest: str, kind: Kind) -> bool:
 
 
 def _digest(take: Take, source: FrameSource, settings: PreprocessSettings) -> str:
-    """Return a hash of all that the sets depend on; a session keeps it when it is copied."""
+    """Return a hash of all that the sets depend on; a session keeps it when it is copied.
+
+    The lights' gains are not in it: they are noted beside the sets (:func:`note_calibration`).
+    """
     return settings.digest(
-        take.dome.model_dump_json(), take.sequence.model_dump_json(), source.identity()
+        str(take.dome.positions_m.tolist()), take.sequence.model_dump_json(), source.identity()
     )
 
 

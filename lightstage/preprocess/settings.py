@@ -29,14 +29,25 @@ class DevelopSettings(Manifest):
         tuple[Positive, Positive] | None,
         Field(description="red and blue of the scene against green; None: measured, once a take"),
     ] = None
-    white_balance: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
+    white_balance: Annotated[
+        tuple[Positive, Positive, Positive] | None,
+        Field(description="None: as the session's calibration found, else 1"),
+    ] = None
     colour_matrix: Annotated[
-        tuple[float, ...], Field(description="camera RGB to linear Rec.709, row by row")
-    ] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+        tuple[float, ...] | None,
+        Field(description="camera RGB to linear Rec.709, row by row; None: as for white_balance"),
+    ] = None
+    dark: Annotated[
+        str | None, Field(description="dark frame in the session's calibration; None: its own")
+    ] = None
+    flat: Annotated[str | None, Field(description="flat field; as dark")] = None
+    use_calibration: Annotated[
+        bool, Field(description="what is None is filled in from the session's calibration")
+    ] = True
 
     @model_validator(mode="after")
     def _nine(self) -> Self:
-        if len(self.colour_matrix) != 9:
+        if self.colour_matrix is not None and len(self.colour_matrix) != 9:
             raise ValueError(f"colour_matrix has 9 numbers, these are {len(self.colour_matrix)}")
         return self
 

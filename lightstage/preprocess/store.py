@@ -127,6 +127,23 @@ def finish_store(path: Path, plan: TakePlan, figures: list[dict[str, Any]]) -> N
     writer.finish()
 
 
+def note_calibration(path: Path, take: Take, settings: PreprocessSettings) -> None:
+    """Note in a finished store the dome and calibration that the take has now, if they are others.
+
+    Gains are used when fields are lit, not when they are made: new ones need no new images.
+    """
+    group = zarr.open_group(str(path), mode="r+")
+    lit_by = ("lights", "gains")
+    calibrated = {
+        name: told
+        for name, told in take.calibration_provenance.items()
+        if name in lit_by or settings.develop.use_calibration
+    }
+    now = {"dome": take.dome.model_dump(mode="json"), "calibration": calibrated}
+    if any(group.attrs.get(name) != value for name, value in now.items()):
+        group.attrs.update(now)
+
+
 def flagged_sets(path: Path) -> int:
     """Return how many sets of a finished store a person should look at."""
     flags = np.asarray(zarr.open_group(str(path), mode="r")["flag"][...])
