@@ -251,10 +251,14 @@ def _bright_lights(gray: Array, there: NDArray[np.bool_]) -> tuple[Array, Array]
     count = np.maximum(there.sum(axis=0), 1)
     lit = np.maximum(gray, np.float32(0))
     mean = lit.sum(axis=0) / count
-    # without the largest highlights: under a whole dome a matt pixel's brightest is 4 of its mean
-    mean = np.minimum(lit, 4.0 * mean).sum(axis=0) / count
-    bright = np.asarray(there & (gray > 0.8 * mean) & (gray < 5.0 * mean), np.float32)
-    level = (bright * gray).sum(axis=0) / np.maximum(bright.sum(axis=0), 1.0)
+    # a strong highlight counts no more than the brightest of a matt pixel that is half in shadow
+    lit = np.minimum(lit, 8.0 * mean)
+    mean = lit.sum(axis=0) / count
+    bright = np.asarray(there & (gray > 0.8 * mean), np.float32)
+    level = _sum(bright, lit) / np.maximum(bright.sum(axis=0), np.float32(1))
+    # the brightest of a matt pixel is about 1.5 of its bright lights' mean
+    bright *= gray < 2.0 * level
+    level = _sum(bright, lit) / np.maximum(bright.sum(axis=0), np.float32(1))
     return bright, np.asarray(np.maximum(level, 1e-6), np.float32)
 
 
