@@ -81,8 +81,9 @@ class SurfaceMaps:
         albedo: ``(height, width, 3)`` linear: what a light of gain 1 makes of the pixel when it
             stands on the normal and nothing shades it; NaN where not known.
         normal_confidence: ``(height, width)`` in [0, 1]: 0.5 where the lights that are trusted tell
-            the normal to 3 degrees (its standard error), 0 where it is not known. It knows of
-            noise, of too few lights and of lights that all stand on one side.
+            the normal to 3 degrees (its standard error), 0 where it is not known or no light is
+            left over to check it. It knows of noise, of too few lights and of lights that all stand
+            on one side; not of what misleads all lights alike.
         visibility: ``(height, width)`` in [0, 1]: the share of the lights above the surface that
             reach it, weighted by the cosine: 1 less the ambient occlusion. NaN where not known.
         specular: ``(height, width)``: light sent back beyond the diffuse, under light from all

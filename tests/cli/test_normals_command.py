@@ -69,9 +69,10 @@ def test_the_arrays_are_read_through_the_fields(session):
         picture = fields.read(name, 1)
         assert picture.shape == fields.read("full_lit", 1).shape[: 3 if channels == 3 else 2]
     normal, confidence = fields.read("normal", 1), fields.read("normal_confidence", 1)
-    known = confidence > 0
+    known = np.isfinite(normal).all(axis=-1)
     np.testing.assert_allclose(np.linalg.norm(normal[known], axis=-1), 1, atol=2e-3)
     assert np.isnan(normal[~known]).all()
+    assert (confidence[~known] == 0).all()
     # what the camera sees faces it; the face's left half looks left, its right half right
     sure = confidence > 0.5
     assert (normal[sure][:, 2] > -0.2).mean() > 0.97
