@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+from lightstage.relighting.basis import LightBasis
 from lightstage.relighting.combine import (
     exposure_for,
     present_lights,
@@ -33,6 +34,7 @@ __all__ = [
     "ENVIRONMENTS",
     "STUDIO_LIGHTS",
     "EnvironmentMap",
+    "LightBasis",
     "StudioLight",
     "divide_by_gains",
     "exposure_for",

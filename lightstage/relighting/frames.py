@@ -64,8 +64,7 @@ def relight_frames(
         InputError: a weight is not finite, or an image is missing.
         FieldsError: a set is damaged.
     """
-    together = _TOGETHER_BYTES // (12 * fields.height * fields.width)
-    batches = _batches(plan, len(fields), max(1, min(_MOST_TOGETHER, together)))
+    batches = batches_of(fields, plan)
     if fields.is_virtual:
         yield from _relight_virtual(fields, batches, missing)
         return
@@ -110,13 +109,15 @@ def film_exposure(
     return min((exposure_for(frame) for frame in lit), default=1.0)
 
 
-def _batches(
-    plan: Iterable[tuple[int, ArrayLike]], sets: int, most: int
+def batches_of(
+    fields: ReflectanceFields, plan: Iterable[tuple[int, ArrayLike]]
 ) -> Iterator[tuple[int, list[ArrayLike]]]:
-    """Put consecutive frames of the same set together, ``most`` at the most."""
+    """Put consecutive frames of the same set together, as many as memory should hold."""
+    most = _TOGETHER_BYTES // (12 * fields.height * fields.width)
+    most = max(1, min(_MOST_TOGETHER, most))
     held, together = -1, list[ArrayLike]()
     for asked, weights in plan:
-        index = range(sets)[asked]
+        index = range(len(fields))[asked]
         if together and (index != held or len(together) == most):
             yield held, together
             together = []
@@ -156,7 +157,7 @@ def _relight_set(
 
 
 def _relight_virtual(
-    fields: ReflectanceFields, batches: Iterator[tuple[int, list[ArrayLike]]], missing: Missing
+    fields: ReflectanceFields, batches: Iterable[tuple[int, list[ArrayLike]]], missing: Missing
 ) -> Iterator[NDArray[np.float32]]:
     held, olat = -1, np.empty(0, np.float16)
     for index, weights in batches:
