@@ -17,13 +17,14 @@ from lightstage.relighting.combine import (
     relight,
     relight_many,
 )
+from lightstage.relighting.coverage import Coverage, coverage
 from lightstage.relighting.environment import EnvironmentMap, load_environment
 from lightstage.relighting.frames import film_exposure, relight_frames
 from lightstage.relighting.procedural import ENVIRONMENTS, procedural_environment
+from lightstage.relighting.rig import Rig, StudioLight, load_rig
 from lightstage.relighting.sphere import pixel_directions, pixel_solid_angles
 from lightstage.relighting.studio import (
     STUDIO_LIGHTS,
-    StudioLight,
     studio_environment,
     studio_rig,
     studio_weights,
@@ -33,14 +34,18 @@ from lightstage.relighting.weights import divide_by_gains, light_weights, rotati
 __all__ = [
     "ENVIRONMENTS",
     "STUDIO_LIGHTS",
+    "Coverage",
     "EnvironmentMap",
     "LightBasis",
+    "Rig",
     "StudioLight",
+    "coverage",
     "divide_by_gains",
     "exposure_for",
     "film_exposure",
     "light_weights",
     "load_environment",
+    "load_rig",
     "pixel_directions",
     "pixel_solid_angles",
     "present_lights",

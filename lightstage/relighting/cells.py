@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightstage.relighting.points import PointLights, point_lights
 from lightstage.relighting.sphere import row_solid_angles
 
 #: Leaves that one edge crosses are at most this high, in radians, and never larger than a pixel.
@@ -65,6 +66,11 @@ class EnergyPyramid:
             strip = self.radiance[rows] * self.solid_angles[rows, None, None]
             sums[top // 2 : (rows.stop + 1) // 2] = _halved(strip)
         return sums
+
+    @cached_property
+    def points(self) -> PointLights:
+        """The picture's light as a few thousand points, for smooth kernels."""
+        return point_lights(self.radiance)
 
     def integral(self) -> NDArray[np.float64]:
         """Return the integral over the sphere, ``(3,)``."""

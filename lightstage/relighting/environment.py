@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -12,10 +12,18 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lightstage.colour import luminance
 from lightstage.errors import EnvironmentMapError, InputError
 from lightstage.images import read_image
+from lightstage.relighting.blur import blurred
 from lightstage.relighting.cells import EnergyPyramid
-from lightstage.relighting.sphere import position_of, row_solid_angles, turned
+from lightstage.relighting.probes import Layout, layout_of, to_latitude_longitude
+from lightstage.relighting.sphere import (
+    pixel_directions,
+    position_of,
+    row_solid_angles,
+    turn_matrix,
+)
 
 #: Negative values down to this part of the map's mean are ringing of a resampler: taken as 0.
 NEGATIVE_TOLERANCE = 0.01
@@ -23,12 +31,13 @@ NEGATIVE_TOLERANCE = 0.01
 
 @dataclass(frozen=True, eq=False)
 class EnvironmentMap:
-    """Linear radiance from all directions, and how far it is turned about the vertical.
+    """Linear radiance from all directions, and how the whole is turned.
 
     Attributes:
         radiance: ``(height, width, 3)`` float32, ``width = 2 height``, not negative, read-only;
             :mod:`lightstage.relighting.sphere` says where each pixel looks.
-        rotation_deg: how far the whole is turned; see :meth:`rotated`.
+        orientation: rotation matrix ``(3, 3)``: light from the picture's direction ``d`` comes from
+            ``orientation @ d``; see :meth:`rotated`.
         name: what it is called in messages.
 
     Raises:
@@ -38,27 +47,36 @@ class EnvironmentMap:
     """
 
     radiance: NDArray[np.float32]
-    rotation_deg: float = 0.0
+    orientation: NDArray[np.float64] = field(default_factory=lambda: np.eye(3))
     name: str = "environment map"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "radiance", _checked(self.radiance, self.name))
-        _check_angle(self.rotation_deg, self.name)
+        object.__setattr__(self, "orientation", _checked_rotation(self.orientation, self.name))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str], layout: Layout | None = None) -> Self:
         """Read a map from ``.hdr``, ``.exr`` or float TIFF (linear radiance as it stands).
 
         8- and 16-bit pictures (PNG, JPEG, …) are taken as sRGB and decoded to [0, 1]: their light
         sources are clipped, so that they light a face too softly.
 
+        Args:
+            path: the file.
+            layout: how the sphere lies in the picture (:mod:`lightstage.relighting.probes`);
+                told by the picture's shape unless given.
+
         Raises:
-            EnvironmentMapError: the file is missing, cannot be read, or is no map of light.
+            EnvironmentMapError: the file is missing, cannot be read, is no map of light, or its
+                shape fits several layouts or none.
         """
         try:
             picture = read_image(path, transfer="srgb")
         except InputError as reason:
             raise EnvironmentMapError(str(reason)) from None
+        layout = layout or layout_of(picture.shape[1], picture.shape[0], str(path))
+        if layout != "latlong":
+            picture = to_latitude_longitude(picture, layout, name=str(path))
         return cls(picture, name=str(path))
 
     @property
@@ -71,24 +89,80 @@ class EnvironmentMap:
         """Columns of the picture, twice the rows."""
         return int(self.radiance.shape[1])
 
-    def rotated(self, degrees: float) -> Self:
-        """Return the map turned about +Y; positive moves its picture to the right.
+    def rotated(
+        self, degrees: float = 0.0, *, pitch_deg: float = 0.0, roll_deg: float = 0.0
+    ) -> Self:
+        """Return the map rolled, tilted, then turned about the vertical, from how it is now.
 
-        By +90 degrees the light at the map's centre (-Z, behind the performer) comes to image
-        right (+X). A turn by ``360 / width * k`` equals ``np.roll(radiance, k, axis=1)``. Nothing
-        is resampled: the turn is kept as an angle and applied to the directions of the lights.
+        Positive ``degrees`` move the picture to the right: by +90 the light at the map's centre
+        (-Z, behind the performer) comes to image right (+X). Positive ``pitch_deg`` raise what is
+        behind the performer; positive ``roll_deg`` turn clockwise as the camera sees it. A turn by
+        ``360 / width * k`` equals ``np.roll(radiance, k, axis=1)``. Nothing is resampled: the
+        rotation is kept exactly and applied to the directions of the lights.
         """
-        _check_angle(degrees, self.name)
+        for angle in (degrees, pitch_deg, roll_deg):
+            _check_angle(angle, self.name)
+        return self.reoriented(turn_matrix(degrees, pitch_deg, roll_deg))
+
+    def reoriented(self, rotation: ArrayLike) -> Self:
+        """Return the map turned by any rotation matrix ``(3, 3)``, from how it is now."""
+        rotation = _checked_rotation(rotation, self.name)
         _ = self.energy  # the picture is the same: it is summed up once and copied along
         turned_map = copy(self)
-        object.__setattr__(turned_map, "rotation_deg", (self.rotation_deg + degrees) % 360.0)
+        orientation = _checked_rotation(rotation @ self.orientation, self.name)
+        object.__setattr__(turned_map, "orientation", orientation)
         return turned_map
+
+    def to_picture(self, directions: ArrayLike) -> NDArray[np.float64]:
+        """Return world directions ``(..., 3)`` as directions in the picture as it was loaded."""
+        return np.asarray(np.asarray(directions, dtype=np.float64) @ self.orientation)
 
     def scaled(self, exposure_stops: float) -> Self:
         """Return the map with its radiance times ``2 ** exposure_stops``."""
         with np.errstate(over="ignore"):  # the check of the new map names the trouble
             brighter = self.radiance * np.exp2(np.float32(exposure_stops))
         return replace(self, radiance=brighter)
+
+    def saturated(self, factor: float) -> Self:
+        """Return the map with colours ``factor`` times as strong (0 = grey); luminance stays.
+
+        Where stronger colours would need negative light, they stop at the limit of what exists.
+        """
+        if not (np.isfinite(factor) and factor >= 0):
+            raise EnvironmentMapError(f"{self.name}: a saturation of {factor} is none; 0 or more.")
+        grey = luminance(self.radiance)[..., None]
+        away = self.radiance - grey
+        # the largest factor that leaves no colour below 0
+        least = np.minimum(away.min(axis=2, keepdims=True), -np.float32(1e-30))
+        limit = np.minimum(np.float32(factor), np.maximum(grey / -least, min(factor, 1.0)))
+        coloured = np.maximum(grey + limit * away, np.float32(0))
+        return replace(self, radiance=coloured.astype(np.float32))
+
+    def clamped(self, maximum: float) -> Self:
+        """Return the map with luminance above ``maximum`` brought down to it; hue stays.
+
+        Light is lost: compare :meth:`integral` before and after.
+        """
+        if not (np.isfinite(maximum) and maximum > 0):
+            raise EnvironmentMapError(f"{self.name}: cannot be clamped at {maximum}; above 0.")
+        light = luminance(self.radiance)[..., None]
+        factor = np.float32(maximum) / np.maximum(light, np.float32(maximum))
+        return replace(self, radiance=self.radiance * factor)
+
+    def blurred(self, degrees: float) -> Self:
+        """Return the map blurred over the sphere by a Gaussian of ``degrees`` (1 sigma).
+
+        The integral stays. The picture gets no more rows than the blur can show.
+        """
+        if not (np.isfinite(degrees) and 0 <= degrees <= 90):
+            raise EnvironmentMapError(f"{self.name}: cannot be blurred by {degrees}; 0 to 90.")
+        if degrees == 0:
+            return self
+        return replace(self, radiance=blurred(self.radiance, degrees))
+
+    def kept(self, part: NDArray[np.bool_]) -> Self:
+        """Return the map with no light outside ``part`` ``(height, width)`` of its picture."""
+        return replace(self, radiance=np.where(part[..., None], self.radiance, np.float32(0)))
 
     @cached_property
     def energy(self) -> EnergyPyramid:
@@ -102,10 +176,13 @@ class EnvironmentMap:
     def picture(self) -> NDArray[np.float32]:
         """Return the map with its turn applied, ``(height, width, 3)``, to look at or to save.
 
-        Turns by whole pixels are exact; others mix neighbouring columns linearly, which keeps each
-        row's light.
+        Turns about the vertical by whole pixels are exact, others mix neighbouring columns
+        linearly, which keeps each row's light. Any other rotation is sampled bilinearly.
         """
-        pixels = self.rotation_deg / 360.0 * self.width
+        if abs(self.orientation[1, 1] - 1.0) > 1e-12:
+            return self.sample(pixel_directions(self.height, self.width))
+        angle = np.arctan2(self.orientation[2, 0], self.orientation[0, 0])
+        pixels = float(angle % (2.0 * np.pi) / (2.0 * np.pi) * self.width)
         whole = int(np.floor(pixels + 1e-9))
         part = np.float32(max(pixels - whole, 0.0))
         left = np.roll(self.radiance, whole, axis=1)
@@ -115,7 +192,7 @@ class EnvironmentMap:
 
     def sample(self, directions: ArrayLike) -> NDArray[np.float32]:
         """Return the radiance ``(..., 3)`` that comes from ``directions (..., 3)`` (bilinear)."""
-        u, v = position_of(turned(directions, -self.rotation_deg))
+        u, v = position_of(self.to_picture(directions))
         x = u * self.width - 0.5
         y = np.clip(v * self.height - 0.5, 0.0, self.height - 1.0)
         left, top = np.floor(x).astype(int), np.floor(y).astype(int)
@@ -128,8 +205,14 @@ class EnvironmentMap:
         return np.asarray(upper * (1 - down) + lower * down, dtype=np.float32)
 
 
-def load_environment(name_or_path: str | os.PathLike[str]) -> EnvironmentMap:
+def load_environment(
+    name_or_path: str | os.PathLike[str], layout: Layout | None = None
+) -> EnvironmentMap:
     """Return a built-in environment (``studio``, ``overcast``, ``sunset``) or the map in a file.
+
+    Args:
+        name_or_path: a name of a built-in one, or a file.
+        layout: how the sphere lies in the file's picture; told by its shape unless given.
 
     Raises:
         EnvironmentMapError: it is neither, or the file is no map of light.
@@ -144,12 +227,24 @@ def load_environment(name_or_path: str | os.PathLike[str]) -> EnvironmentMap:
         raise EnvironmentMapError(
             f"{name!r} is neither a built-in environment ({known}) nor a file (.hdr, .exr, .png)."
         )
-    return EnvironmentMap.load(name)
+    return EnvironmentMap.load(name, layout)
 
 
 def _check_angle(degrees: float, name: str) -> None:
     if not np.isfinite(degrees):
         raise EnvironmentMapError(f"{name}: cannot be turned by {degrees} degrees.")
+
+
+def _checked_rotation(given: ArrayLike, name: str) -> NDArray[np.float64]:
+    matrix = np.array(given, dtype=np.float64)
+    right = matrix.shape == (3, 3) and np.isfinite(matrix).all()
+    if not right or np.abs(matrix @ matrix.T - np.eye(3)).max() > 1e-6 or np.linalg.det(matrix) < 0:
+        raise EnvironmentMapError(f"{name}: is turned by a rotation matrix (3, 3), not {given!r}.")
+    # the nearest true rotation, so that rounding does not add up over many turns
+    left, _, right_hand = np.linalg.svd(matrix)
+    matrix = np.asarray(left @ right_hand, dtype=np.float64)
+    matrix.flags.writeable = False
+    return matrix
 
 
 def _checked(given: ArrayLike, name: str) -> NDArray[np.float32]:
@@ -163,8 +258,8 @@ def _checked(given: ArrayLike, name: str) -> NDArray[np.float32]:
     if width != 2 * height:
         raise EnvironmentMapError(
             f"{name}: an environment map is a latitude-longitude picture twice as wide as high, "
-            f"this one is {width} x {height}. Other layouts (mirror ball, cube, cropped panorama) "
-            f"must be converted first."
+            f"this one is {width} x {height}. Mirror-ball and cube-cross pictures are converted by "
+            f"EnvironmentMap.load and by 'lightstage environment FILE --layout … -o map.exr'."
         )
     if height < 2:
         raise EnvironmentMapError(f"{name}: {width} x {height} is too small; 4 x 2 is the least.")

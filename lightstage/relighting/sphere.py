@@ -29,10 +29,10 @@ def position_of(directions: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.
     return u, v
 
 
-def pixel_directions(height: int, width: int) -> NDArray[np.float64]:
-    """Return the unit vector at each pixel's centre, ``(height, width, 3)``."""
+def pixel_directions(height: int, width: int, rows: slice = slice(None)) -> NDArray[np.float64]:
+    """Return the unit vector at each pixel's centre, ``(height, width, 3)``, or of some rows."""
     u = (np.arange(width) + 0.5) / width
-    v = (np.arange(height) + 0.5) / height
+    v = (np.arange(height)[rows] + 0.5) / height
     return direction_of(u[None, :], v[:, None])
 
 
@@ -50,13 +50,33 @@ def pixel_solid_angles(height: int, width: int) -> NDArray[np.float64]:
     return np.repeat(row_solid_angles(height, width)[:, None], width, axis=1)
 
 
-def turned(directions: ArrayLike, degrees: float) -> NDArray[np.float64]:
-    """Return vectors ``(..., 3)`` turned about +Y so that -Z moves to +X, as pictures move right.
+def turn_matrix(
+    turn_deg: float = 0.0, pitch_deg: float = 0.0, roll_deg: float = 0.0
+) -> NDArray[np.float64]:
+    """Return the rotation ``(3, 3)`` that rolls, then tilts, then turns about the vertical.
 
-    Seen from above with the camera at the bottom this is clockwise: 90 degrees take -Z (behind the
-    performer) to +X (image right), and +X to +Z.
+    Args:
+        turn_deg: about the vertical; positive takes -Z to +X, as pictures move to the right.
+        pitch_deg: about image right; positive takes -Z to +Y, as pictures move up.
+        roll_deg: about the camera's axis; positive takes +X to -Y, clockwise for the camera.
     """
-    angle = np.deg2rad(degrees)
-    cosine, sine = np.cos(angle), np.sin(angle)
-    matrix = np.array([[cosine, 0.0, -sine], [0.0, 1.0, 0.0], [sine, 0.0, cosine]])
-    return np.asarray(np.asarray(directions, dtype=np.float64) @ matrix.T)
+    sine, cosine = np.sin(np.deg2rad(turn_deg)), np.cos(np.deg2rad(turn_deg))
+    turn = np.array([[cosine, 0.0, -sine], [0.0, 1.0, 0.0], [sine, 0.0, cosine]])
+    sine, cosine = np.sin(np.deg2rad(pitch_deg)), np.cos(np.deg2rad(pitch_deg))
+    pitch = np.array([[1.0, 0.0, 0.0], [0.0, cosine, -sine], [0.0, sine, cosine]])
+    sine, cosine = np.sin(np.deg2rad(roll_deg)), np.cos(np.deg2rad(roll_deg))
+    roll = np.array([[cosine, sine, 0.0], [-sine, cosine, 0.0], [0.0, 0.0, 1.0]])
+    return np.asarray(turn @ pitch @ roll)
+
+
+def azimuth_elevation_deg(
+    directions: ArrayLike,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return degrees from the camera (+Z) towards image right (+X), and above the horizon."""
+    x, y, z = np.moveaxis(np.asarray(directions, dtype=np.float64), -1, 0)
+    return np.rad2deg(np.arctan2(x, z)), np.rad2deg(np.arctan2(y, np.hypot(x, z)))
+
+
+def direction_at(azimuth_deg: float, elevation_deg: float) -> NDArray[np.float64]:
+    """Return the unit vector at an azimuth from the camera (+Z) towards +X, and an elevation."""
+    return direction_of(0.5 + (180.0 - azimuth_deg) / 360.0, 0.5 - elevation_deg / 180.0)

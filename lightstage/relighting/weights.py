@@ -10,10 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightstage.errors import DomeError, InputError
 from lightstage.relighting.cells import cells_for
+from lightstage.relighting.coverage import covered, default_reach_deg
 from lightstage.relighting.environment import EnvironmentMap
-from lightstage.relighting.sphere import turned
+from lightstage.relighting.harmonics import harmonic_weights
+from lightstage.relighting.lobes import lobe_weights
+from lightstage.relighting.sphere import pixel_directions
 
-Method = Literal["voronoi"]
+Method = Literal["voronoi", "cosine", "harmonics"]
+METHODS: tuple[Method, ...] = get_args(Method)
+Uncovered = Literal["nearest", "leave-out"]
 
 
 def light_weights(
@@ -22,30 +27,51 @@ def light_weights(
     method: Method = "voronoi",
     *,
     present: ArrayLike | None = None,
+    uncovered: Uncovered = "nearest",
+    reach_deg: float | None = None,
 ) -> NDArray[np.float64]:
     """Return each light's weight per colour, ``(lights, 3)``, for an environment.
 
-    A light's weight is the integral of the environment's radiance over the part of the sphere
-    that is nearer to it than to any other light (its spherical Voronoi cell). So the weights add
-    up to the environment's integral over the sphere. Lights in the same direction (to 1e-6) share
-    their cell's light evenly. On a dome that is not closed, light from where there are no lights
-    goes to the nearest there are.
+    The weights add up to the environment's integral over the sphere, by any method:
+
+    ``voronoi``
+        the integral of radiance over the part of the sphere that is nearer to the light than to
+        any other (its spherical Voronoi cell), exactly.
+    ``cosine``
+        light is shared smoothly among the lights near it (:mod:`lightstage.relighting.lobes`):
+        a narrow sun does not jump from light to light as the map turns.
+    ``harmonics``
+        the map's low spherical harmonics are met as well
+        (:mod:`lightstage.relighting.harmonics`): the nearest to the truth for most maps; weights
+        may be negative beside narrow lights.
+
+    Lights in the same direction (to 1e-6) share evenly what is theirs.
 
     Args:
         environment: a map, or an array ``(height, width, 3)`` of linear radiance.
         directions: the lights' directions ``(lights, 3)``; lengths do not matter.
-        method: ``voronoi``, the only one so far.
+        method: see above.
         present: ``(lights,)`` of bool; lights that are not present (no image, or a gain of 0) get
-            weight 0 and their neighbours take over their cells. All are present by default.
+            weight 0 and their neighbours take over their part. All are present by default.
+        uncovered: what becomes of light from where there are no lights, as on a dome that is not
+            closed: it goes to the ``nearest`` there are, or it is left out: then the weights add up
+            to the integral over what is covered (:mod:`lightstage.relighting.coverage`).
+        reach_deg: how far from its nearest light a direction may be and still be covered; the
+            lights' median spacing unless given. Matters for ``leave-out`` alone.
 
     Raises:
         EnvironmentMapError: the array is no map of light.
         DomeError: a direction is missing, zero or not finite, or no light is present.
-        InputError: there is no such method.
+        InputError: there is no such method, or a reach that is none.
     """
-    if method not in get_args(Method):
-        known = ", ".join(get_args(Method))
-        raise InputError(f"there is no light-weight method {method!r} (there are: {known}).")
+    for what, value, known in (
+        ("light-weight method", method, METHODS),
+        ("choice for uncovered light", uncovered, get_args(Uncovered)),
+    ):
+        if value not in known:
+            raise InputError(f"there is no {what} {value!r} (there are: {', '.join(known)}).")
+    if reach_deg is not None and not 0 < reach_deg <= 180:
+        raise InputError(f"a light's reach must be above 0 and at most 180 degrees: {reach_deg}.")
     if not isinstance(environment, EnvironmentMap):
         environment = EnvironmentMap(np.asarray(environment))
     vectors = _unit_vectors(directions)
@@ -56,10 +82,20 @@ def light_weights(
     member = member.reshape(-1)
     representative = np.zeros_like(distinct)
     representative[member] = vectors[used]
-    representative = turned(representative, -environment.rotation_deg)
-    cells = cells_for(environment.height, environment.width, representative.tobytes())
+    representative = environment.to_picture(representative)
+    if uncovered == "leave-out":
+        reach = default_reach_deg(representative) if reach_deg is None else reach_deg
+        towards = pixel_directions(environment.height, environment.width)
+        environment = environment.kept(covered(towards, representative, reach))
+    if method == "cosine":
+        shares = lobe_weights(environment.energy.points, representative)
+    elif method == "harmonics":
+        shares = harmonic_weights(environment.energy.points, representative)
+    else:
+        cells = cells_for(environment.height, environment.width, representative.tobytes())
+        shares = cells.integrate(environment.energy)
     weights = np.zeros((len(vectors), 3))
-    weights[used] = (cells.integrate(environment.energy) / count[:, None])[member]
+    weights[used] = (shares / count[:, None])[member]
     return weights
 
 
@@ -89,7 +125,11 @@ def divide_by_gains(weights: ArrayLike, gains: ArrayLike) -> NDArray[np.float64]
 
 
 def rotation_sweep(
-    environment: EnvironmentMap, directions: ArrayLike, frames: int, degrees: float = 360.0
+    environment: EnvironmentMap,
+    directions: ArrayLike,
+    frames: int,
+    degrees: float = 360.0,
+    method: Method = "voronoi",
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the weights of ``frames`` even steps of a turn by ``degrees`` about the vertical.
 
@@ -98,7 +138,7 @@ def rotation_sweep(
     if frames < 1:
         raise InputError(f"a sweep needs at least one frame, {frames} were asked for.")
     for frame in range(frames):
-        yield light_weights(environment.rotated(degrees * frame / frames), directions)
+        yield light_weights(environment.rotated(degrees * frame / frames), directions, method)
 
 
 def _unit_vectors(directions: ArrayLike) -> NDArray[np.float64]:
