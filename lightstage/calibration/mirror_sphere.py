@@ -73,7 +73,7 @@ class OrthographicCamera:
     principal_px: tuple[float, float]
 
     def rays(self, pixels: ArrayLike) -> tuple[Array, Array]:
-        """Return origins (in the plane Z = 0) and directions ``(..., 3)`` of pixels ``(..., 2)``."""
+        """Return origins (at Z = 0) and directions, each ``(..., 3)``, of pixels ``(..., 2)``."""
         p = (np.asarray(pixels, dtype=np.float64) - np.array(self.principal_px)) / self.px_per_m
         origins = np.stack([p[..., 0], -p[..., 1], np.zeros(p.shape[:-1])], axis=-1)
         return origins, np.broadcast_to(np.array([0.0, 0.0, -1.0]), origins.shape).copy()

@@ -104,7 +104,9 @@ def find_circles(picture: NDArray[np.floating], count: int) -> list[Circle]:
             minRadius=round(_SMALLEST_RADIUS_PX),
             maxRadius=max(size) // 2,
         )
-        for x, y, radius in [] if circles is None else circles.reshape(-1, circles.shape[-1])[:, :3]:
+        for x, y, radius in (
+            [] if circles is None else circles.reshape(-1, circles.shape[-1])[:, :3]
+        ):
             candidate = Circle(float(x) / shrink, float(y) / shrink, float(radius) / shrink)
             if _edges_agree(picture, candidate) and all(_apart(candidate, o) for o in found):
                 found.append(candidate)
@@ -130,7 +132,9 @@ def mask_circles(mask: NDArray[np.floating], count: int) -> list[Circle]:
         InputError: the mask has fewer parts, or they are far from round.
     """
     labels, _, stats, middles = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8))[:4]
-    big = [n for n in range(1, labels) if stats[n, cv2.CC_STAT_AREA] > np.pi * _SMALLEST_RADIUS_PX**2]
+    big = [
+        n for n in range(1, labels) if stats[n, cv2.CC_STAT_AREA] > np.pi * _SMALLEST_RADIUS_PX**2
+    ]
     big.sort(key=lambda n: -int(stats[n, cv2.CC_STAT_AREA]))
     if len(big) < count:
         raise InputError(
@@ -220,9 +224,7 @@ def _no_edge(start: Circle, coverage: float) -> InputError:
     )
 
 
-def _edge_points(
-    picture: NDArray[np.floating], outline: Array, reach: float
-) -> tuple[Array, int]:
+def _edge_points(picture: NDArray[np.floating], outline: Array, reach: float) -> tuple[Array, int]:
     """Return edge points ``(n, 2)`` within ``reach`` of an outline, and how many were looked for.
 
     On rays from the outline's middle, which for an ellipse of a camera's field of view are as good

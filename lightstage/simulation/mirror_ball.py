@@ -1,8 +1,8 @@
 """Pictures of mirror balls under single lights, to calibrate against: ray tracing, no fitting.
 
-Each pixel is the mean over a grid of rays, behind a lens that blurs a little. A ray meets the nearest ball by the quadratic formula,
-is mirrored about the normal, and sees what it then meets: a light, a little ball of its own, or the
-dim room. Balls do not see each other. World and camera as in
+Each pixel is the mean over a grid of rays, behind a lens that blurs a little. A ray meets the
+nearest ball by the quadratic formula, is mirrored about the normal, and sees what it then meets: a
+light, a little ball of its own, or the dim room. Balls do not see each other. World and camera as in
 :class:`~lightstage.simulation.camera.SimulatedCamera`.
 """
 
@@ -81,7 +81,7 @@ class MirrorBallScene:
         # the room: a floor somewhat brighter than the ceiling
         seen[met] = self.reflectivity * self.room_level * (1.2 - 0.8 * mirrored[:, 1])
         base = self._pixels(seen, self.samples)
-        rows, columns = (index[met] // self.samples for index in np.indices(owner.shape))
+        rows, columns = (place // self.samples for place in np.nonzero(met))
         for light in np.asarray(self.lights_m, dtype=np.float64):
             # many rays where the light may be seen: at the rim its picture is a fine line
             wide = self.light_radius_m + 0.03 * np.linalg.norm(light - points, axis=1)
