@@ -125,7 +125,7 @@ def foreground_colour(image: NDArray[np.floating], alpha: Array) -> Array:
     found = estimate_foreground_ml(scaled, np.ascontiguousarray(alpha, np.float32))
     colour = np.asarray(found, np.float32) * np.float32(white)
     whole = np.clip((alpha - 0.95) / 0.05, 0.0, 1.0)[..., None]
-    return (colour * (1.0 - whole) + light * whole).astype(np.float32)
+    return np.asarray(colour * (1.0 - whole) + light * whole, np.float32)
 
 
 def _first_guess(sums: LitSums, trimap: Array) -> Array:

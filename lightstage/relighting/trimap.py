@@ -32,7 +32,7 @@ _SOFTEN_PX = 0.8
 #: Shares of the picture's longer side: what is thinner than twice the first is hair, no body; the
 #: second is how far inside the body's edge a pixel is sure.
 _THIN_SHARE = 0.012
-_INSIDE_SHARE = 0.010
+_INSIDE_SHARE = 0.004
 #: Separate bodies smaller than this share of the largest are dropped: reflections on the stage.
 _SMALL_BODY = 0.05
 
