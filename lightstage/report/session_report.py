@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,12 +32,8 @@ from lightstage.report.plots import (
 )
 from lightstage.report.sequence_plot import sequence_picture
 from lightstage.report.take_report import Progress, TakeReport, take_report
+from lightstage.report.words import runs, words
 from lightstage.session import Session, Take
-
-#: A list of numbers on the page names so many runs at most.
-_MOST_RUNS = 400
-#: Dashes as they are set in print: from … to, and no value.
-_TO = _NOTHING = "\N{EN DASH}"
 
 
 @dataclass
@@ -133,7 +128,7 @@ def render_html(report: SessionReport) -> str:
         "crop": _crop,
         "shown": _shown,
         "runs": runs,
-        "words": _words,
+        "words": words,
         "us": lambda microseconds: f"{round(microseconds, 3):.4g}",
         "percent": lambda share, digits=2: f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%",
         "pretty": lambda data: json.dumps(data, indent=1, ensure_ascii=False, default=str),
@@ -160,20 +155,6 @@ class _Plots:
     light_confidence = staticmethod(light_confidence_plot)
 
 
-def runs(numbers: Sequence[int]) -> str:
-    """Return sorted numbers as runs: ``3, 7–9, 12``."""
-    if not len(numbers):
-        return "none"
-    values = np.asarray(numbers)
-    pieces = np.split(values, np.flatnonzero(np.diff(values) != 1) + 1)
-    words = [
-        f"{piece[0]}" if len(piece) == 1 else f"{piece[0]}{_TO}{piece[-1]}"
-        for piece in pieces[:_MOST_RUNS]
-    ]
-    more = len(pieces) - _MOST_RUNS
-    return ", ".join(words) + (f" and {more} more runs" if more > 0 else "")
-
-
 def _crop(linear: NDArray[np.float32]) -> str:
     return inline_picture(enlarged_to_width(linear, 320), lossless=True)
 
@@ -182,21 +163,6 @@ def _shown(values: NDArray[np.float32]) -> str:
     """Return display values, which no curve may bend, as a picture."""
     levels = (np.clip(np.nan_to_num(values), 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
     return inline_encoded(enlarged_to_width(levels, 320), lossless=True)
-
-
-def _words(value: Any) -> str:
-    """Return a value of a manifest as a person reads it."""
-    if value is None or value == "":
-        return _NOTHING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_words(item) for item in value) or "none"
-    if isinstance(value, dict):
-        return "; ".join(f"{name}: {_words(item)}" for name, item in value.items()) or _NOTHING
-    return str(value)
 
 
 def _figures(take: TakeReport) -> dict[str, Any]:

@@ -29,6 +29,8 @@ Progress = Callable[[int, int], None]
 LIGHT_WIDTH, PICTURE_WIDTH = 112, 480
 #: A crop's sides are this share of the picture's.
 _CROP_SHARE = 0.3
+#: Differences are blurred by this before they are measured.
+_NOISE_SIGMA_PX = 1.0
 #: Differences are shown this many times as large, around middle gray.
 DIFFERENCE_TIMES = 4.0
 
@@ -64,7 +66,8 @@ class BeforeAfter:
     ``before`` and ``after`` are means of all lights; edges of what moved are double before.
     ``*_crop`` is where both differ most, ``*_difference`` how far each is from the centre
     tracking frame, matched in brightness, times :data:`DIFFERENCE_TIMES` around middle gray.
-    ``*_error`` is the mean absolute difference, as a share of the picture's mean.
+    ``*_error`` is the mean absolute difference, blurred by a pixel against noise, as a share of the
+    picture's mean.
     """
 
     before: Picture
@@ -124,7 +127,9 @@ def before_and_after(
     for mean in (unaligned, aligned):
         matched = full_lit * (float((mean * full_lit).sum()) / float((full_lit**2).sum() or 1.0))
         apart = (mean - matched) * factor
-        errors.append(float(np.abs(mean - matched).mean() / max(float(mean.mean()), 1e-9)))
+        # a little blurred: a single tracking frame's noise is larger than most residuals
+        smooth = np.abs(cv2.GaussianBlur(mean - matched, (0, 0), _NOISE_SIGMA_PX))
+        errors.append(float(smooth.mean() / max(float(mean.mean()), 1e-9)))
         differences.append(scaled_to_width(apart, PICTURE_WIDTH) * DIFFERENCE_TIMES + 0.2)
     before, after = (mean * np.float32(factor) for mean in (unaligned, aligned))
     return BeforeAfter(

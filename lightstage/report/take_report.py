@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from lightstage.aligned_store import olat_shard
 from lightstage.errors import LightstageError, SessionError
 from lightstage.fields import ReflectanceFields
 from lightstage.manifest import read_json
@@ -40,6 +41,7 @@ from lightstage.report.verdict import (
     frame_reasons,
     timing_reasons,
 )
+from lightstage.report.words import runs
 from lightstage.sequence import CaptureSequence, StepKind
 from lightstage.session import Take
 
@@ -190,6 +192,13 @@ class _Examination:
         report = self.report
         report.fields = figures = field_figures(store)
         self._reasons += field_reasons(figures)
+        lost = [
+            index
+            for index in range(figures.sets)
+            if not store.is_virtual and not olat_shard(store.path, index).is_file()
+        ]
+        if lost:
+            self._reasons.append(Reason(True, f"the images of sets {runs(lost)} are gone"))
         every = max(1, -(-figures.sets // _STRIP))
         for index in range(0, figures.sets, every):
             with self._problems():
