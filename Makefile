@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# the reference ASC MHL tool pins versions that we do not: an environment of its own, for tests only
+MHL_VENV := .venv-ascmhl
+MHL_STAMP := $(MHL_VENV)/.installed
 
-.PHONY: demo test slow lint format check clean
+.PHONY: demo test slow lint format check clean $(MHL_VENV)
 
 demo: $(STAMP)
 	$(BIN)/lightstage demo --output demo
 
-test: $(STAMP)
+test: $(STAMP) $(MHL_VENV)
 	$(BIN)/python -m pytest -n 2
 
 slow: $(STAMP)
@@ -36,5 +39,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
 
+# without a network the tests against the reference tool are skipped, and say so
+$(MHL_VENV): $(STAMP)
+	@test -e $(MHL_STAMP) \
+	  || { $(BIN)/python -m venv $(MHL_VENV) \
+	    && $(MHL_VENV)/bin/pip install --quiet --disable-pip-version-check 'ascmhl==1.2' \
+	    && touch $(MHL_STAMP); } \
+	  || { echo "The reference ascmhl tool could not be installed: its tests are skipped."; \
+	    rm -rf $(MHL_VENV); }
+
 clean:
-	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(MHL_VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

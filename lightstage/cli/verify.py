@@ -32,14 +32,14 @@ def command(session: Path, names: tuple[str, ...], quiet: bool, as_json: bool) -
     sealed = has_history(session) and not names
     only_sealed = sealed and not Session.is_at(session) and not Take.is_at(session)
     takes = [] if only_sealed else chosen_takes(session, names)
-    problems: dict[str, list[str]] = {}
-    for take in takes:
-        with progress_bar(f"verifying {take.name}", "frames", quiet=quiet or as_json) as progress:
-            problems[take.name] = verify_take(take, progress)
     seal: SealReport | None = None
     if sealed:
         with progress_bar("verifying the seal", "MB", quiet=quiet or as_json) as progress:
             seal = check(session, progress)
+    problems: dict[str, list[str]] = {}
+    for take in takes:
+        with progress_bar(f"verifying {take.name}", "frames", quiet=quiet or as_json) as progress:
+            problems[take.name] = verify_take(take, progress)
     whole = not any(problems.values()) and (seal is None or seal.whole)
     if as_json:
         print_json(
