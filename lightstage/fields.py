@@ -108,7 +108,10 @@ class ReflectanceFields:
             names.append("olat")
         shapes = {}
         for name in names:
-            array = self._group.get(name)
+            try:
+                array = self._group.get(name)
+            except Exception as reason:  # as in open: its metadata may be no JSON, or not zarr's
+                raise FieldsError(f"{self.path}: '{name}' is damaged: {reason}.") from None
             if not isinstance(array, zarr.Array):
                 raise FieldsError(f"{self.path}: the array '{name}' is missing.")
             shapes[name] = array.shape
