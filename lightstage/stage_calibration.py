@@ -116,6 +116,9 @@ class GainsResult(CalibrationResult):
 
     gains: tuple[Triple | None, ...] | None = None
     verdicts: tuple[str, ...] = ()
+    mean: Annotated[
+        Triple, Field(description="camera RGB of the white target under the mean light")
+    ] = (1.0, 1.0, 1.0)
     dark: FieldPicture | None = None
     flat: FieldPicture | None = None
 
@@ -213,8 +216,25 @@ class StageCalibration:
             self._check_count(GainsResult.file_name, len(self.gains.gains), dome)
             for led, gain in zip(leds, self.gains.gains, strict=True):
                 if gain is not None:
-                    led["gain"] = gain
+                    led["gain"] = self._developed_gain(gain, self.gains.mean)
         return Dome.parse({"name": dome.name, "leds": leds}, str(self.folder))
+
+    def _developed_gain(self, gain: Triple, mean: Triple) -> Triple:
+        """Return a light's gain in the colours that fields have after the colour matrix.
+
+        Where the white target is ``mean * gain`` in the camera's colours, it is ``colour(mean *
+        gain)`` in fields, and relighting must divide by that against the mean light's.
+        """
+        if self.colour is None:
+            return gain
+        rows = [self.colour.colour_matrix[i : i + 3] for i in (0, 3, 6)]
+        raw = [w * m for w, m in zip(self.colour.white_balance, mean, strict=True)]
+        red, green, blue = (
+            max(0.0, sum(m * r * g for m, r, g in zip(row, raw, gain, strict=True)))
+            / sum(m * r for m, r in zip(row, raw, strict=True))
+            for row in rows
+        )
+        return (red, green, blue)
 
     def _check_count(self, name: str, lights: int, dome: Dome) -> None:
         if lights != len(dome):

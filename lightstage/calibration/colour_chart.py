@@ -135,13 +135,13 @@ def read_patches(linear: NDArray[np.floating], corners: Corners) -> ChartPatches
     """
     height, width = linear.shape[:2]
     quad = np.array(corners, np.float32)
+    if quad.min() < 0 or (quad[:, 0] >= width).any() or (quad[:, 1] >= height).any():
+        raise InputError(f"a corner lies outside the picture, which is {width} x {height} pixels.")
     if quad.shape != (4, 2) or not cv2.isContourConvex(quad):
         raise InputError(
             "the four corners must be the middles of dark skin, bluish green, black and white, in "
             "this order around the chart."
         )
-    if quad.min() < 0 or (quad[:, 0] >= width).any() or (quad[:, 1] >= height).any():
-        raise InputError(f"a corner lies outside the picture, which is {width} x {height} pixels.")
     grid = np.array([[0, 0], [5, 0], [5, 3], [0, 3]], np.float32)
     to_picture = cv2.getPerspectiveTransform(grid, quad)
     sides = np.linalg.norm(quad - np.roll(quad, -1, axis=0), axis=1) / np.array([5, 3, 5, 3])

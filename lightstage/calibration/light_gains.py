@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 SATURATED = 0.98
 #: Points that get less than this share of a light say little about it.
 _LEAST_SHADE = 0.15
-#: Points of the ball out to this share of its radius are used: the rim is mixed with what is behind.
+#: Points of the ball out to this share of its radius are used: the rim mixes with the background.
 _INNER_RADIUS = 0.94
 #: A light must fall on so many pixels of the target.
 _LEAST_PIXELS = 24
@@ -258,7 +258,7 @@ def _robust_slope(values: Array, shade: Array) -> tuple[Array, float, float, int
         slope = (values[kept] * shade[kept, None]).sum(axis=0) / weight
         off = (values - shade[:, None] * slope).sum(axis=1)
         usual = 1.4826 * float(np.median(np.abs(off[kept] - np.median(off[kept]))))
-        now = np.abs(off - np.median(off[kept])) <= _OUTLIER * usual + 1e-9
+        now = np.asarray(np.abs(off - np.median(off[kept])) <= _OUTLIER * usual + 1e-9)
         if now.sum() < _LEAST_PIXELS or (now == kept).all():
             break
         kept = now

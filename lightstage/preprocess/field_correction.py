@@ -47,16 +47,21 @@ class FieldCorrection:
         self._kept: tuple[tuple[Rectangle, int], NDArray[np.float32]] | None = None
 
     @classmethod
-    def of(cls, source: FrameSource, settings: DevelopSettings) -> Self:
-        """Return what the settings ask for; its pictures lie in the calibration of the session.
+    def of(cls, source: FrameSource, settings: DevelopSettings, folder: Path | None = None) -> Self:
+        """Return what the settings ask for.
+
+        Args:
+            source: the frames.
+            settings: with the pictures' names.
+            folder: where they lie; in the calibration of the recording's session unless given.
 
         Raises:
             SessionError: a picture is missing or does not fit the frames.
         """
         if settings.dark is None and settings.flat is None:
             return cls(0, 0)
-        # SESSION/takes/NAME/take.cine
-        folder = source.path.absolute().parent.parent.parent / CALIBRATION_FOLDER
+        if folder is None:  # SESSION/takes/NAME/take.cine
+            folder = source.path.absolute().parent.parent.parent / CALIBRATION_FOLDER
         dark = flat = None
         if settings.dark is not None:
             dark = _picture(folder / settings.dark)[..., 0]
