@@ -31,7 +31,8 @@ CHAIN_FILE = "ascmhl_chain.xml"
 _MANIFEST_NAMESPACE = "urn:ASC:MHL:v2.0"
 _CHAIN_NAMESPACE = "urn:ASC:MHL:DIRECTORY:v2.0"
 _MANIFEST_NAME = re.compile(r"(\d{4,})(?:_.+)?\.mhl\Z")
-#: Characters that XML 1.0 cannot hold or keep, and halves of surrogate pairs (names that are not UTF-8).
+#: Characters that XML 1.0 cannot hold or keep, and halves of surrogate pairs, which Python makes of
+#: names that are not UTF-8.
 _NOT_XML = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
 #: Left out of every seal: the history itself, litter, files that are still being written.
 DEFAULT_IGNORES = (".DS_Store", FOLDER, f"{FOLDER}/", "*.partial", "coarse.*.npy")

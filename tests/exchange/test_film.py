@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +17,7 @@ import pytest
 from lightstage.colour import encode_srgb
 from lightstage.errors import InputError
 from lightstage.exchange import FilmWriter, read_film
+from lightstage.exchange.film import FILM_CODECS
 from lightstage.images import read_image
 
 
@@ -241,3 +246,143 @@ def test_a_real_clip_is_read(shared_data: Path):
     frame = next(iter(read_film(shared_data / "video" / "single_face.mp4")))
     assert frame.ndim == 3
     assert 0.02 < frame.mean() < 0.9
+
+
+# Codecs by name
+
+
+def film_of(path, codec, images, alpha=None):
+    height, width = images[0].shape[:2]
+    with FilmWriter(path, width, height, 24, codec=codec, alpha=alpha is not None) as film:
+        for image in images:
+            film.write(image, alpha)
+    return path
+
+
+def every_film(folder):
+    for name, codec in FILM_CODECS.items():
+        for suffix in codec.suffixes:
+            for alpha in [None, np.linspace(0, 1, 64)[None].repeat(48, 0)][
+                : 2 if codec.pixels_with_alpha else 1
+            ]:
+                path = folder / f"{name}{'' if alpha is None else '_alpha'}{suffix}"
+                yield name, film_of(path, name, [ramp(), ramp(seed=1)], alpha), alpha is not None
+
+
+def expected_tags(name):
+    """Primaries, curve, matrix and range by ISO/IEC 23091-2 and as FFmpeg counts ranges."""
+    return (1, 13, 0, 2) if name == "ffv1" else (1, 13, 1, 1)
+
+
+def test_the_stream_of_every_codec_says_what_its_colours_are(tmp_path: Path):
+    for name, path, _ in every_film(tmp_path):
+        with av.open(str(path)) as container:
+            context = container.streams.video[0].codec_context
+            tags = (context.color_primaries, context.color_trc, context.colorspace)
+            assert (*tags, context.color_range) == expected_tags(name), path
+            frame = next(container.decode(video=0))
+            assert (frame.colorspace, frame.color_range) == expected_tags(name)[2:], path
+
+
+def test_the_container_of_every_codec_says_so_too(tmp_path: Path):
+    """Read from the boxes and elements themselves: decoders mix them with the stream's."""
+    for name, path, _ in every_film(tmp_path):
+        data = path.read_bytes()
+        primaries, curve, matrix, full = expected_tags(name)
+        if path.suffix == ".mkv":
+            # Colour: MatrixCoefficients, Range, TransferCharacteristics, Primaries, one byte each
+            elements = {0xB1: matrix, 0xB9: full, 0xBA: curve, 0xBB: primaries}
+            place = data.index(b"\x55\xb0")
+            for element, value in elements.items():
+                assert bytes([0x55, element, 0x81, value]) in data[place : place + 64], path
+        else:
+            place = data.index(b"colr") + 4
+            assert data[place : place + 4] == (b"nclx" if path.suffix == ".mp4" else b"nclc")
+            numbers = np.frombuffer(data[place + 4 : place + 10], ">u2")
+            assert tuple(numbers) == (primaries, curve, matrix), path
+            if path.suffix == ".mp4":
+                assert data[place + 10] >> 7 == 0  # limited range
+
+
+def test_ffprobe_reads_the_tags(tmp_path: Path):
+    ffprobe = os.environ.get("LIGHTSTAGE_FFPROBE") or shutil.which("ffprobe")
+    if ffprobe is None:
+        pytest.skip("ffprobe is absent: install ffmpeg, or name it in LIGHTSTAGE_FFPROBE")
+    for name, path, alpha in every_film(tmp_path):
+        done = subprocess.run(
+            [ffprobe, "-v", "error", "-show_streams", "-of", "json", str(path)],
+            capture_output=True,
+            check=True,
+            timeout=60,
+        )
+        (stream,) = json.loads(done.stdout)["streams"]
+        assert stream["color_primaries"] == "bt709", path
+        assert stream["color_transfer"] == "iec61966-2-1", path
+        assert stream["color_space"] == ("gbr" if name == "ffv1" else "bt709"), path
+        # ProRes has limited range by its specification, and no place to say so
+        ranges = {"ffv1": "pc", "h264": "tv"}
+        assert stream.get("color_range", "unknown") in (ranges.get(name, "unknown"), "tv"), path
+        assert ("a" in stream["pix_fmt"]) == alpha, path
+
+
+def test_ffv1_loses_nothing_and_keeps_odd_sides(tmp_path: Path):
+    images = [np.random.default_rng(i).random((31, 45, 3)).astype(np.float32) for i in range(3)]
+    path = film_of(tmp_path / "a.mkv", "ffv1", images)
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray() for frame in container.decode(video=0)]
+    for image, frame in zip(images, frames, strict=True):
+        stored = (encode_srgb(image) * 65535.0 + 0.5).astype(np.uint16)
+        np.testing.assert_array_equal(frame, stored)
+    for image, back in zip(images, read_film(path), strict=True):
+        np.testing.assert_allclose(encode_srgb(back), encode_srgb(image), atol=0.6 / 65535)
+
+
+@pytest.mark.parametrize(("name", "levels"), [("prores4444", 0.6), ("ffv1", 0.01)])
+def test_alpha_and_colour_come_back(tmp_path: Path, name, levels):
+    alpha = np.linspace(0, 1, 64)[None].repeat(48, 0)
+    path = film_of(tmp_path / f"a{FILM_CODECS[name].suffixes[0]}", name, [ramp()], alpha)
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0)).to_ndarray(format="rgba64le")
+    np.testing.assert_allclose(frame[..., 3] / 65535, alpha, atol=1.5 / 1023)
+    (back,) = read_film(path)
+    off = (encode_srgb(back) - encode_srgb(ramp())) * 255
+    assert np.abs(off).mean() < levels
+
+
+def test_prores_4444_keeps_sharp_colour_that_422_blurs(tmp_path: Path):
+    stripes = np.zeros((48, 64, 3), np.float32)
+    stripes[:, ::2] = [0.8, 0.1, 0.1]
+    stripes[:, 1::2] = [0.1, 0.1, 0.8]
+    errors = {}
+    for name in ("prores422hq", "prores4444"):
+        (back,) = read_film(film_of(tmp_path / f"{name}.mov", name, [stripes]))
+        errors[name] = np.abs(encode_srgb(back) - encode_srgb(stripes)).mean()
+    assert errors["prores4444"] < errors["prores422hq"] / 4
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "alpha", "text"),
+    [
+        ("a.mp4", "ffv1", False, r"ffv1 in \.mkv"),
+        ("a.mov", "mpeg", False, "does not go there"),
+        ("a.mp4", None, True, "alpha needs ProRes 4444"),
+        ("frames", "h264", False, "does not go there"),
+    ],
+)
+def test_codecs_that_do_not_fit_are_refused(tmp_path: Path, name, codec, alpha, text):
+    with pytest.raises(InputError, match=text):
+        FilmWriter(tmp_path / name, 32, 32, 24, codec=codec, alpha=alpha)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_alpha_must_come_with_each_frame_or_none(tmp_path: Path):
+    with (
+        pytest.raises(InputError, match="frame 0 has no alpha"),
+        FilmWriter(tmp_path / "a.mov", 64, 48, 24, codec="prores4444", alpha=True) as film,
+    ):
+        film.write(ramp())
+    with (
+        pytest.raises(InputError, match=r"alpha of \(3, 3\), this film takes none"),
+        FilmWriter(tmp_path / "b.mov", 64, 48, 24) as film,
+    ):
+        film.write(ramp(), np.ones((3, 3)))
