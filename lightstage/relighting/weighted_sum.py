@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from threading import Lock
 from typing import Any
 
 import numba
@@ -88,15 +89,24 @@ def _add(
     if threads == 1:
         _add_blocks(values, used, pattern, sums, dark, 0, blocks, block)
         return
-    # in more parts than threads, so that one that is held up does not hold up all
-    edges = np.linspace(0, blocks, min(blocks, 8 * threads) + 1).astype(np.int64)
-    with ThreadPoolExecutor(threads) as pool:
-        parts = [
-            pool.submit(_add_blocks, values, used, pattern, sums, dark, first, end, block)
-            for first, end in pairwise(edges)
-        ]
-        for part in parts:
-            part.result()
+    # in more parts than threads, each taken by who is free: on a busy machine some are held up
+    edges = np.linspace(0, blocks, min(blocks, 16 * threads) + 1).astype(np.int64)
+    parts = pairwise(edges)
+    lock = Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                part = next(parts, None)
+            if part is None:
+                return
+            _add_blocks(values, used, pattern, sums, dark, part[0], part[1], block)
+
+    with ThreadPoolExecutor(threads - 1) as pool:
+        helpers = [pool.submit(work) for _ in range(threads - 1)]
+        work()
+        for helper in helpers:
+            helper.result()
 
 
 def _as_linear(_: Any, stored: Any, dark: Any) -> Any:
