@@ -31,6 +31,8 @@ _SPLIT = 4
 _POINT_VARIANCE_PX2 = 0.5
 #: No highlight's place is trusted better than this, in pixels.
 _BEST_SIGMA_PX = 0.03
+#: A burnt-out highlight's place is trusted to this share of its width.
+_SATURATED_SIGMA = 0.02
 #: Values from here up are taken for saturated.
 SATURATED = 0.98
 
@@ -202,7 +204,10 @@ def _measured(
     offset = places - middle
     shot = noise**2 + values * peak / 4000.0  # shot noise of a usual sensor, for want of its own
     own = np.sqrt((shot[:, None] * offset**2).sum(axis=0).max()) / values.sum()
-    sigma = float(np.hypot(max(own, _BEST_SIGMA_PX), silhouette.centre_sigma_px))
+    best = _BEST_SIGMA_PX
+    if saturated:  # what the lens makes of it, not the light, gives a burnt-out blot its shape
+        best = max(best, _SATURATED_SIGMA * float(np.sqrt(half)))
+    sigma = float(np.hypot(max(own, best), silhouette.centre_sigma_px))
     uncertainty = sigma * _degrees_per_pixel(silhouette, middle)
     verdict = Verdict.SEEN if uncertainty <= largest_uncertainty_deg else Verdict.NEAR_RIM
     return Highlight(

@@ -21,9 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from lightstage.errors import InputError
 
 Array = NDArray[np.float64]
-#: Steps of the search for the place of a highlight; each makes the error smaller by about
-#: radius / distance, so that a sphere near the camera is found to rounding, too.
-_HIGHLIGHT_STEPS = 200
+#: Halvings of the arc in which a highlight lies: down to rounding.
+_HALVINGS = 52
 
 
 class Camera(Protocol):
@@ -120,30 +119,35 @@ class MirrorSphere:
     ) -> NDArray[np.float64]:
         """Return the pixels ``(..., 2)`` at which lights ``(..., 3)`` are seen in the mirror.
 
-        ``light`` holds places in metres, or with ``distant`` directions. NaN where the light is
-        hidden behind the sphere. The normal there halves the angle between light and camera.
+        ``light`` holds places in metres outside the sphere, or with ``distant`` directions. NaN
+        where the light is hidden behind the sphere.
+
+        Alhazen's problem: the normal ``n`` lies in the plane of centre, camera and light, between
+        the last two, where ``(unit(light - p) + unit(camera - p)) . tangent`` changes its sign;
+        that falls steadily along the arc, so that halving finds it.
         """
         light = np.asarray(light, dtype=np.float64)
         centre = np.array(self.centre_m)
         perspective = isinstance(camera, PerspectiveCamera)
-        towards_camera = unit(-centre) if perspective else np.array([0.0, 0.0, 1.0])
-        normal = unit(unit(light if distant else light - centre) + 1.0001 * towards_camera)
-        for _ in range(_HIGHLIGHT_STEPS):
+        first = unit(-centre) if perspective else np.array([0.0, 0.0, 1.0])
+        towards = unit(light if distant else light - centre)
+        across = towards - _dot(towards, first)[..., None] * first
+        length = np.linalg.norm(across, axis=-1, keepdims=True)
+        # straight ahead or behind any plane will do
+        spare = unit(np.cross(first, [0.3, 0.8, 0.5]))
+        second = np.where(length > 1e-12, across / np.maximum(length, 1e-12), spare)
+        low = np.zeros(light.shape[:-1])
+        high = np.arctan2(length[..., 0], _dot(towards, first))
+        for _ in range(_HALVINGS):
+            middle = 0.5 * (low + high)
+            cosine, sine = np.cos(middle)[..., None], np.sin(middle)[..., None]
+            normal = cosine * first + sine * second
             points = centre + self.radius_m * normal
-            to_light = unit(light) if distant else unit(light - points)
-            to_camera = unit(-points) if perspective else towards_camera
-            step = unit(to_light + to_camera)
-            settled = bool(np.abs(step - normal).max() < 1e-15)
-            normal = step
-            if settled:
-                break
-        points = centre + self.radius_m * normal
-        to_camera = unit(-points) if perspective else np.broadcast_to(towards_camera, points.shape)
-        back, _ = self.reflect(camera, camera.project(points))
-        # what lies on the far side, or did not settle, is not what the pixel shows
-        seen = (_dot(normal, to_camera) > 0) & (
-            np.linalg.norm(back - points, axis=-1) < 1e-5 * self.radius_m
-        )
+            to_light = towards if distant else unit(light - points)
+            to_camera = unit(-points) if perspective else first
+            further = _dot(to_light + to_camera, cosine * second - sine * first) > 0
+            low, high = np.where(further, middle, low), np.where(further, high, middle)
+        seen = np.minimum(_dot(normal, to_camera + 0 * normal), _dot(normal, to_light)) > 1e-6
         return np.where(seen[..., None], camera.project(points), np.nan)
 
 

@@ -220,7 +220,8 @@ def _no_edge(start: Circle, coverage: float) -> InputError:
     return InputError(
         f"no sphere's outline was found about ({start.x:.0f}, {start.y:.0f}) with a radius of "
         f"{start.radius:.0f} pixels: a round edge is seen on {coverage:.0%} of the circumference, "
-        f"{LEAST_COVERAGE:.0%} are needed. Give a --mask, or the circle by --sphere X,Y,RADIUS."
+        f"{LEAST_COVERAGE:.0%} are needed. Give a --mask, or the circle by --sphere X,Y,RADIUS; "
+        f"if an edge is plain to see there, --focal or --fov is wrong."
     )
 
 

@@ -127,7 +127,7 @@ def command(
     pictures = _pictures(source, left_out, meaning, dark, chosen)
     session = _session_of(source, session_path)
     # the dome as it was built: what is corrected, and what says which lights are hidden
-    nominal = None if session is None else Dome.load(session.path / "dome.json")
+    nominal = None if session is None else session.nominal_dome
     if nominal is not None and distance is None and radius is not None:
         distance = nominal.radius_m
     first = pictures.read(0)

@@ -2,8 +2,8 @@
 
 Each pixel is the mean over a grid of rays, behind a lens that blurs a little. A ray meets the
 nearest ball by the quadratic formula, is mirrored about the normal, and sees what it then meets: a
-light, a little ball of its own, or the dim room. Balls do not see each other. World and camera as in
-:class:`~lightstage.simulation.camera.SimulatedCamera`.
+light, a little ball of its own, or the dim room. Balls do not see each other. World and camera as
+in :class:`~lightstage.simulation.camera.SimulatedCamera`.
 """
 
 from __future__ import annotations
