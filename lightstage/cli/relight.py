@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from lightstage.cli.light_options import map_options, weight_options
 from lightstage.terminal import (
     PATH,
     json_option,
@@ -35,9 +36,14 @@ _STILL_FILM_FRAMES = 100
 @click.option(
     "--environment",
     metavar="FILE|NAME",
-    help="A latitude-longitude map (.hdr, .exr), or a built-in: studio, overcast, sunset.",
+    help="A map (.hdr, .exr; latitude-longitude, mirror ball or cube cross), or a built-in: "
+    "studio, overcast, sunset.",
 )
-@click.option("--studio", metavar="NAME", help="A studio light; --list-lights names them.")
+@click.option(
+    "--studio", metavar="NAME|FILE", help="A studio light (--list-lights), or your own .toml rig."
+)
+@map_options
+@weight_options
 @click.option(
     "--rotate",
     default="0",
@@ -86,6 +92,9 @@ def command(
     output: Path,
     quiet: bool,
     as_json: bool,
+    method: str,
+    uncovered: str,
+    **options: Any,
 ) -> None:
     """Light a TAKE (or a store of reflectance fields) by an environment map or studio light.
 
@@ -94,17 +103,20 @@ def command(
     Example: [bold]lightstage relight my_session/takes/talk --environment studio.hdr
     --rotate 0:360 -o turn.mp4[/bold]
     """
+    from lightstage.cli.light_options import changed, load_map
     from lightstage.errors import InputError
     from lightstage.exchange.film import FilmWriter
     from lightstage.fields import ReflectanceFields
     from lightstage.images import write_image
-    from lightstage.relighting import film_exposure, load_environment, relight_frames
+    from lightstage.relighting import film_exposure, relight_frames
     from lightstage.relighting.studio import studio_environment
 
     if environment is not None and studio is None:
-        light = load_environment(environment)
+        light = load_map(environment, **options)
     elif studio is not None and environment is None:
-        light = studio_environment(studio)
+        if options.pop("layout") is not None:
+            raise InputError("--layout is of map files: a studio light has none.")
+        light = changed(studio_environment(studio), **options)
     else:
         raise InputError("give either --environment or --studio, to say what light there is.")
     turn_from, turn_to = parse_range(rotate, "--rotate")
@@ -125,7 +137,7 @@ def command(
     else:
         angles, sets = [turn_from], [range(len(fields))[chosen or 0]]
     plan = [
-        (index, _weights(fields, index, light.rotated(angle)))
+        (index, _weights(fields, index, light.rotated(angle), method, uncovered))
         for index, angle in zip(sets, angles, strict=True)
     ]
     brightness = 2.0**exposure
@@ -157,7 +169,9 @@ def _is_film(output: Path) -> bool:
     return suffix in FILM_SUFFIXES or "%" in output.name or not suffix
 
 
-def _weights(fields: ReflectanceFields, index: int, light: EnvironmentMap) -> NDArray[np.float64]:
+def _weights(
+    fields: ReflectanceFields, index: int, light: EnvironmentMap, method: str, uncovered: str
+) -> NDArray[np.float64]:
     """Return the weights for set ``index``; neighbours take over for lights it lacks."""
     import numpy as np
 
@@ -167,9 +181,10 @@ def _weights(fields: ReflectanceFields, index: int, light: EnvironmentMap) -> ND
     for set_index, missing in fields.attributes.get("missing") or []:
         if set_index == index:
             present = present & (np.arange(fields.lights) != missing)
-    return divide_by_gains(
-        light_weights(light, fields.directions, present=present), fields.dome.gains
-    )
+    weights = light_weights(
+        light, fields.directions, method, present=present, uncovered=uncovered,  # type: ignore[arg-type]
+    )  # fmt: skip
+    return divide_by_gains(weights, fields.dome.gains)
 
 
 def _list_lights(ctx: click.Context) -> None:

@@ -147,7 +147,7 @@ class EnvironmentMap:
             raise EnvironmentMapError(f"{self.name}: cannot be clamped at {maximum}; above 0.")
         light = luminance(self.radiance)[..., None]
         factor = np.float32(maximum) / np.maximum(light, np.float32(maximum))
-        return replace(self, radiance=self.radiance * factor)
+        return replace(self, radiance=(self.radiance * factor).astype(np.float32))
 
     def blurred(self, degrees: float) -> Self:
         """Return the map blurred over the sphere by a Gaussian of ``degrees`` (1 sigma).
