@@ -25,6 +25,8 @@ SATURATED = 0.98
 _LEAST_SHADE = 0.15
 #: Points of the ball out to this share of its radius are used: the rim mixes with the background.
 _INNER_RADIUS = 0.94
+#: An outline is known to about this, in pixels.
+_OUTLINE_PX = 0.3
 #: A light must fall on so many pixels of the target.
 _LEAST_PIXELS = 24
 #: A light below this share of the median light does not shine.
@@ -54,11 +56,14 @@ class Target:
         normals: ``(n, 3)`` unit normals in world axes; ``None`` takes brightness as it is.
         points_m: ``(n, 3)`` places in metres, for the distance to each light; ``None``: lights are
             far away.
+        outline_px: how uncertain its outline is. Of a ball that a light behind it lights as a thin
+            crescent, little is known for sure.
     """
 
     pixels: NDArray[np.int64]
     normals: Array | None = None
     points_m: Array | None = None
+    outline_px: float = 0.0
 
     def shade(self, position_m: Array) -> Array:
         """Return what share of a light each pixel gets; negative where it faces away ``(n,)``."""
@@ -78,7 +83,7 @@ class LightMeasurement:
 
     Attributes:
         brightness: linear camera RGB of a point that faces the light, ``(3,)``.
-        error: relative standard error of the worst colour.
+        error: relative standard error of the worst colour, that of the target's outline included.
         residual: root mean square of what the fit leaves, as a share of the brightness.
         pixels: how many pixels were used.
         verdict: whether it can be used.
@@ -180,7 +185,7 @@ def ball_target(
         hit = (along - np.sqrt(np.maximum(depth, 0.0)))[:, None] * ray
         normals = (hit + np.array([0.0, 0.0, camera_distance_m])) / radius_m
     points = None if radius_m is None else normals * radius_m
-    return Target(np.argwhere(inside), normals, points)
+    return Target(np.argwhere(inside), normals, points, _OUTLINE_PX)
 
 
 def card_target(
@@ -234,7 +239,7 @@ def measure_light(
     nothing = np.zeros(3)
     if lit.sum() < _LEAST_PIXELS:
         return LightMeasurement(nothing, math.inf, 0.0, int(lit.sum()), GainVerdict.OUT_OF_SIGHT)
-    burnt = (values >= SATURATED).any(axis=1)
+    burnt = np.asarray((values >= SATURATED).any(axis=1))
     if burnt[lit].mean() > 0.2:
         return LightMeasurement(nothing, math.inf, 0.0, int(lit.sum()), GainVerdict.SATURATED)
     away = shade < -0.1
@@ -242,6 +247,7 @@ def measure_light(
     used = lit & ~burnt
     values, shade = values[used] - stray, shade[used]
     brightness, error, residual, count = _robust_slope(values, shade)
+    error = math.hypot(error, target.outline_px / math.sqrt(count))
     verdict = GainVerdict.JUDGED if error < _LARGEST_ERROR else GainVerdict.TOO_DIM
     return LightMeasurement(brightness, error, residual, count, verdict)
 
