@@ -15,7 +15,7 @@ COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Bring recordings in": ("import-take", "import-olat", "ingest", "simulate-take"),
     "Calibrate": ("calibrate",),
     "Make reflectance fields": ("preprocess", "convert", "normals"),
-    "Light them": ("environment", "relight", "matte", "composite"),
+    "Light them": ("environment", "studio", "relight", "matte", "composite"),
     "Hand over": ("export", "seal"),
     "Set up": ("completion",),
 }

@@ -107,7 +107,6 @@ def _number(canvas: NDArray[np.uint8], text: str, centre: tuple[int, int], radiu
     if x + across > canvas.shape[1]:
         x = centre[0] - radius - 4 - across
     place = (x, centre[1] + int(12 * size))
-    for colour, thickness in (((0, 0, 0), 4), ((255, 255, 255), 1)):
-        cv2.putText(
-            canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA
-        )
+    cv2.putText(
+        canvas, text, place, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA
+    )
