@@ -118,7 +118,7 @@ def foreground_colour(image: NDArray[np.floating], alpha: Array) -> Array:
 
     light = np.maximum(np.nan_to_num(np.asarray(image, np.float32), nan=0.0), 0.0)
     white = float(light.max())
-    if white <= 0.0:
+    if white <= 0.0 or not ((alpha > 0.0) & (alpha < 1.0)).any():
         return light
     # the estimate is clipped to [0, 1] as it goes along
     scaled = np.ascontiguousarray(light / np.float32(white))
