@@ -88,6 +88,7 @@ def command(
         raise InputError("give --take with a white target, --dark or --flat: what is measured?")
     opened = Session.open(session)
     result = opened.calibration.gains or GainsResult()
+    path = opened.calibration.folder / GainsResult.file_name
     with progress_bar("looking", "frames", quiet=quiet or as_json) as progress:
         if dark is not None:
             picture = _camera_picture(opened, dark, "dark", progress)
@@ -98,10 +99,11 @@ def command(
             opened = Session.open(session)
             picture = _camera_picture(opened, flat, "flat", progress)
             result = result.replace(flat=save_field_picture(opened, "flat", picture, flat))
-        path = save_result(opened, result)
+        if dark is not None or flat is not None:
+            save_result(opened, result)
         measured = None
         if take is not None:
-            calibration = StageCalibration(path.parent)
+            calibration = StageCalibration(opened.calibration.folder)
             white = opened.take(take)
             measured, method = _measured(white, calibration, limit, place, progress)
             result = result.replace(**_record(measured, method, take))

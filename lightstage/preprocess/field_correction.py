@@ -120,11 +120,15 @@ def with_calibration(settings: DevelopSettings, calibration: StageCalibration) -
     return settings.replace(**changes) if changes else settings
 
 
-@lru_cache(maxsize=4)
 def _picture(path: Path) -> NDArray[np.float32]:
     if not path.is_file():
         raise SessionError(
             f"{path}: this picture of the calibration is gone; put it back, or calibrate and "
             f"preprocess again."
         )
+    return _read(path)
+
+
+@lru_cache(maxsize=4)  # a picture's name is a hash of what it holds
+def _read(path: Path) -> NDArray[np.float32]:
     return read_image(path)

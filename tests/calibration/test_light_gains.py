@@ -73,11 +73,13 @@ def test_the_ball_is_found_to_a_third_of_a_pixel(pictures):
     assert radius == pytest.approx(true, abs=0.35)
 
 
-def test_gains_and_casts_of_all_lights_that_are_seen_come_out_to_one_percent(dome, pictures):
+def test_gains_and_casts_of_all_lights_that_are_seen_come_out_to_one_and_a_half_percent(
+    dome, pictures
+):
     result = measured(pictures, dome, ball_of(pictures))
     off = np.abs(without_scale(result.gains, dome.gains) - 1.0)
     # the worst is lit from behind, a thin crescent
-    assert np.nanmax(off) < 0.05 and np.sqrt(np.nanmean(off**2)) < 0.01
+    assert np.nanmax(off) < 0.05 and np.sqrt(np.nanmean(off**2)) < 0.015
     judged = np.array([v is GainVerdict.JUDGED for v in result.verdicts])
     # only lights nearly behind the ball are out of the camera's sight, and they are said to be
     assert judged.sum() >= 0.85 * LIGHTS
