@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,19 @@ _STILL_FILM_FRAMES = 100
 @click.option("--frames", type=click.IntRange(1), metavar="N", help="Length of the film.")
 @click.option("--rate", "rate_hz", type=click.FloatRange(0.1, 1000), help="Film frames per second.")
 @click.option(
+    "--basis",
+    "basis_size",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Relight from a low-rank basis of K images for each set, such as 24, and tell its PSNR.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Threads that read and relight a film's sets; one for each core unless said otherwise.",
+)
+@click.option(
     "-o",
     "--output",
     type=PATH,
@@ -89,6 +103,8 @@ def command(
     chosen: int | None,
     frames: int | None,
     rate_hz: float | None,
+    basis_size: int | None,
+    workers: int | None,
     output: Path,
     quiet: bool,
     as_json: bool,
@@ -142,8 +158,12 @@ def command(
     ]
     brightness = 2.0**exposure
     if auto_exposure:
-        brightness *= film_exposure(fields, plan, missing="skip")
-    relit = relight_frames(fields, plan, missing="skip")
+        brightness *= film_exposure(fields, plan, missing="skip", workers=workers)
+    quality_db: list[float] = []
+    if basis_size is None:
+        relit = relight_frames(fields, plan, missing="skip", workers=workers)
+    else:
+        relit = _by_basis(fields, plan, basis_size, quality_db)
     if not film:
         write_image(output, next(relit) * brightness)
     else:
@@ -155,10 +175,47 @@ def command(
             for done, image in enumerate(relit, 1):
                 writer.write(image * brightness)
                 progress(done, len(plan))
+    report = {"output": str(output), "frames": len(plan), "exposure_factor": brightness}
+    if basis_size is not None:
+        report["basis"] = {"images": basis_size, **_summary_db(quality_db)}
     if as_json:
-        print_json({"output": str(output), "frames": len(plan), "exposure_factor": brightness})
-    else:
-        say(f"wrote {output}" + (f", {len(plan)} frames" if film else ""), quiet=quiet)
+        print_json(report)
+        return
+    say(f"wrote {output}" + (f", {len(plan)} frames" if film else ""), quiet=quiet)
+    if basis_size is not None:
+        found = _summary_db(quality_db)["psnr_db"]
+        told = ", ".join(
+            f"{which} {'exact' if value is None else f'{value} dB'}"
+            for which, value in found.items()
+        )
+        say(f"PSNR of {basis_size} images instead of {fields.lights}: {told}", quiet=quiet)
+
+
+def _by_basis(
+    fields: ReflectanceFields,
+    plan: list[tuple[int, NDArray[np.float64]]],
+    size: int,
+    quality_db: list[float],
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the frames as a basis gives them, noting how good each is."""
+    from lightstage.relighting.basis import basis_frames
+
+    for image, decibels in basis_frames(fields, plan, size, missing="skip"):
+        quality_db.append(decibels)
+        yield image
+
+
+def _summary_db(quality_db: list[float]) -> dict[str, dict[str, float | None]]:
+    """Return least and median PSNR; ``None`` where there is no error at all."""
+    from statistics import median
+
+    found = {"least": min(quality_db), "median": median(quality_db)}
+    return {
+        "psnr_db": {
+            which: round(value, 2) if value < float("inf") else None
+            for which, value in found.items()
+        }
+    }
 
 
 def _is_film(output: Path) -> bool:
