@@ -123,18 +123,27 @@ def test_gains_follow_the_colour_matrix_that_fields_went_through(session, chart)
     done("calibrate", "gains", session, "--take", "ball", *BALL)
     sets_made(session)
     fields = ReflectanceFields.open(session / "takes/ball")
-    gains = fields.dome.gains
-    verdicts = Session.open(session).calibration.gains.verdicts
-    colours = []
-    for light, verdict in enumerate(verdicts):
-        # of lights from behind a field has too few pixels, of one frame each, to tell a colour
-        if verdict == "judged" and fields.directions[light, 2] > -0.2:
+    found = Session.open(session).calibration.gains
+    # of lights from behind a field has too few pixels, of one frame each, to tell a colour
+    judged = [
+        light for light, verdict in enumerate(found.verdicts)
+        if verdict == "judged" and fields.directions[light, 2] > -0.2
+    ]  # fmt: skip
+
+    def cast(gains):
+        """How far the ball's colour differs from light to light, root mean square."""
+        colours = []
+        for light in judged:
             picture = fields[0].olat[light] / gains[light]
             bright = picture.sum(axis=2) > 0.7 * picture.sum(axis=2).max()
             mean = picture[bright].mean(axis=0)
             colours.append(mean / mean.sum())
-    colours = np.array(colours)
-    assert np.abs(colours / colours.mean(axis=0) - 1.0).max() < 0.03
+        colours = np.array(colours)
+        return np.sqrt(np.mean((colours / colours.mean(axis=0) - 1.0) ** 2))
+
+    assert cast(fields.dome.gains) < 0.015
+    # the camera's own gains would leave a cast
+    assert cast(found.gains) > 3 * cast(fields.dome.gains)
 
 
 def test_dark_and_flat_are_kept_beside_the_gains(session, tmp_path):
