@@ -108,7 +108,7 @@ def locate_highlight(
     *,
     background: NDArray[np.floating] | None = None,
     least_peak: float = 0.0,
-    largest_uncertainty_deg: float = 2.0,
+    largest_uncertainty_deg: float = 0.5,
 ) -> Highlight:
     """Return the highlight in one picture of a sphere under one light.
 
@@ -177,11 +177,15 @@ def _measured(
     # the light of pixels that it covers partly lies in the ring around what is above a quarter
     grown = cv2.dilate(core.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
     ring = cv2.dilate(grown.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool)
-    ring &= ~grown & region.inside
-    ground = float(np.median(light[ring])) if ring.sum() >= 8 else 0.0
-    weight = np.where(grown, light - ground, 0.0)
-    # what is not above the noise would only add it
-    weight[weight < np.where(core, 0.0, 2.0 * noise)] = 0.0
+    ring &= ~grown
+    weight = np.zeros_like(light)
+    for side in (region.inside, ~region.inside):
+        # sphere and ground differ in noise, and so in what the darkest of many pictures leaves
+        about = light[ring & side] if (ring & side).sum() >= 8 else np.zeros(1)
+        ground = float(np.median(about))
+        spread = max(noise, 1.4826 * float(np.median(np.abs(about - ground))))
+        its = grown & side & (core | (light - ground > 2.0 * spread))
+        weight[its] = np.maximum(light[its] - ground, 0.0)
     rows, columns = np.nonzero(weight > 0)
     values = weight[rows, columns]
     silhouette = region.silhouette
@@ -202,7 +206,7 @@ def _measured(
     point = centre + silhouette.sphere.radius_m * unit(share @ points[on_sphere] - centre)
 
     offset = places - middle
-    shot = noise**2 + values * peak / 4000.0  # shot noise of a usual sensor, for want of its own
+    shot = noise**2 + values / 4000.0  # shot noise of a usual sensor, for want of its own
     own = np.sqrt((shot[:, None] * offset**2).sum(axis=0).max()) / values.sum()
     best = _BEST_SIGMA_PX
     if saturated:  # what the lens makes of it, not the light, gives a burnt-out blot its shape

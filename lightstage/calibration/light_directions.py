@@ -90,7 +90,7 @@ class Limits:
     """
 
     least_seen: float = 0.5
-    largest_uncertainty_deg: float = 2.0
+    largest_uncertainty_deg: float = 0.5
     largest_residual_deg: float = 1.0
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.optimize import least_squares
+from scipy.special import ndtr
 
 from lightstage.calibration.mirror_sphere import (
     Array,
@@ -257,11 +258,27 @@ def _edge_points(picture: NDArray[np.floating], outline: Array, reach: float) ->
     # where the slope's weight lies about its steepest place: exact for a step however softened
     window = np.arange(-2 * _PER_PIXEL, 2 * _PER_PIXEL + 1)
     at = np.clip(best[:, None] + window, 0, slope.shape[1] - 1)
-    near = slope[np.arange(rays)[:, None], at] * np.sign(slope[np.arange(rays), best])[:, None]
+    near = slope[np.arange(rays)[:, None], at] - _own_slopes(slope, best, window)
+    near *= np.sign(slope[np.arange(rays), best])[:, None]
     near = np.maximum(near, 0.0)
     place = offset[0] + (near * at).sum(axis=1) / np.maximum(near.sum(axis=1), 1e-300) / _PER_PIXEL
     points = middle + (radius + place)[:, None] * along
     return points[clear], rays
+
+
+def _own_slopes(slope: Array, best: NDArray[np.intp], window: NDArray[np.intp]) -> Array:
+    """Return what of the slope in ``window`` about the edge is not the edge's, ``(rays, window)``.
+
+    What the mirror shows grows brighter or darker towards its rim, and so may the ground; each
+    side's slope, beyond the edge's reach, goes over into the other's across the edge.
+    """
+    beyond = np.arange(round(2.75 * _PER_PIXEL), round(4.25 * _PER_PIXEL) + 1)
+    last = slope.shape[1] - 1
+    row = np.arange(len(slope))[:, None]
+    inner = np.median(slope[row, np.clip(best[:, None] - beyond, 0, last)], axis=1)
+    outer = np.median(slope[row, np.clip(best[:, None] + beyond, 0, last)], axis=1)
+    share = ndtr(window / (1.2 * _PER_PIXEL))
+    return np.asarray(inner[:, None] * (1.0 - share) + outer[:, None] * share)
 
 
 def _consensus(

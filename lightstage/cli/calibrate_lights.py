@@ -75,6 +75,14 @@ if TYPE_CHECKING:
     help="Share of the lights that must be found.",
 )
 @click.option(
+    "--largest-uncertainty",
+    type=click.FloatRange(0, min_open=True),
+    default=0.5,
+    show_default=True,
+    metavar="DEG",
+    help="Leave lights out that are less certain: those whose highlight is near the rim.",
+)
+@click.option(
     "--apply/--no-apply",
     default=True,
     show_default=True,
@@ -99,6 +107,7 @@ def command(
     transfer: str,
     chosen: int | None,
     least_seen: float,
+    largest_uncertainty: float,
     apply: bool,
     lp: Path | None,
     picture: Path | None,
@@ -144,7 +153,7 @@ def command(
         found = calibrate_lights(
             pictures,
             setup,
-            Limits(least_seen=least_seen),
+            Limits(least_seen=least_seen, largest_uncertainty_deg=largest_uncertainty),
             None if nominal is None else nominal.directions,
             progress,
         )
@@ -220,13 +229,11 @@ def _session_of(source: Path, given: Path | None) -> Session | None:
 
     if given is not None:
         return Session.open(given)
-    for folder in (source, source.resolve().parent.parent, source.resolve().parents[2:3]):
-        if isinstance(folder, Path) and Session.is_at(folder):
+    # a session, SESSION/takes/NAME, or SESSION/takes/NAME/aligned.zarr; a folder of pictures
+    # within a session, too
+    for folder in (source, *list(source.resolve().parents)[:3]):
+        if Session.is_at(folder):
             return Session.open(folder)
-        if not isinstance(folder, Path):
-            for above in folder:
-                if Session.is_at(above):
-                    return Session.open(above)
     return None
 
 
