@@ -143,7 +143,7 @@ def _body(soft: Array) -> NDArray[np.bool_]:
     whole = binary_fill_holes(opened > 0)  # dark nostrils, pupils, mouths
     inside = cv2.erode(
         whole.astype(np.uint8),
-        _disc(max(1, round(_INSIDE_SHARE * longer))),
+        _disc(max(2, round(_INSIDE_SHARE * longer))),
         borderType=cv2.BORDER_CONSTANT,
         borderValue=1,
     )
