@@ -67,7 +67,7 @@ class StereoSettings(Manifest):
     last_misfit: Annotated[float, Field(gt=0)] = 0.06
     highlight_misfit: Annotated[float, Field(gt=0)] = 0.5
     least_cosine: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    darkest: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    darkest: Annotated[float, Field(ge=0, lt=1)] = 0.02
     white_level: Annotated[float, Field(gt=0)] | None = None
 
 
