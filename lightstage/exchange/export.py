@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -280,11 +281,12 @@ def _settle(folder: Path, settings: ExportSettings, overwrite: bool) -> None:
 
 def _remove(folder: Path, earlier: ExportSettings) -> None:
     """Remove the files of an export, and nothing else."""
+    name = escape(earlier.name)
     patterns = {
-        "exr": [f"{earlier.name}.????.exr"],
-        "png": [f"{name}/{earlier.name}.{name}.????.png" for name in earlier.pictures],
-        "tiff": [f"{name}/{earlier.name}.{name}.????.tif" for name in earlier.pictures],
-        "rti": [f"set_????/light_*.{earlier.picture_format}", "set_????/lights.lp"],
+        "exr": [f"{name}.[0-9]*.exr"],
+        "png": [f"{part}/{name}.{part}.[0-9]*.png" for part in earlier.pictures],
+        "tiff": [f"{part}/{name}.{part}.[0-9]*.tif" for part in earlier.pictures],
+        "rti": [f"set_[0-9]*/light_*.{earlier.picture_format}", "set_[0-9]*/lights.lp"],
     }
     for pattern in patterns[earlier.format]:
         for path in list(folder.glob(pattern)):

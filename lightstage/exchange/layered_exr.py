@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lightstage.errors import InputError
 from lightstage.exchange.colour_spaces import ColourSpace
 from lightstage.exchange.field_pictures import FieldPicture
+from lightstage.exchange.whole_files import finish_file
 from lightstage.half_floats import to_half
 
 Layout = Literal["parts", "layers"]
@@ -93,7 +94,7 @@ def write_layered_exr(
         # a file of one part needs no name for it, and old readers take it
         file = OpenEXR.File(parts) if parts else OpenEXR.File({**shared, **colour}, layers)
         file.write(str(partial))
-        partial.replace(path)
+        finish_file(partial, path)
     except (RuntimeError, ValueError, TypeError, OSError) as reason:
         partial.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written as OpenEXR: {reason}.") from None

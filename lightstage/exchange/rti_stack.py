@@ -19,6 +19,7 @@ from lightstage.errors import InputError
 from lightstage.exchange.colour_spaces import REC709
 from lightstage.exchange.field_pictures import FieldPicture, missing_lights, read_picture
 from lightstage.exchange.light_positions import write_light_positions
+from lightstage.exchange.whole_files import finish_file
 from lightstage.fields import ReflectanceFields
 
 _LIGHTS_FILE = "lights.lp"
@@ -98,4 +99,4 @@ def _write_8bit(path: Path, image: NDArray[np.float32]) -> None:
         raise InputError(f"{path}: cannot be encoded as {path.suffix}.")
     partial = path.with_name(path.name + ".partial")
     buffer.tofile(partial)
-    partial.replace(path)
+    finish_file(partial, path)

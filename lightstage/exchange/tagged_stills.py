@@ -22,6 +22,7 @@ from lightstage.errors import InputError
 from lightstage.exchange.colour_spaces import REC709, ColourSpace
 from lightstage.exchange.field_pictures import Meaning
 from lightstage.exchange.icc_profile import icc_profile
+from lightstage.exchange.whole_files import finish_file
 from lightstage.images import Transfer
 
 #: Code points of ISO/IEC 23091-2: Rec.709 primaries; the sRGB curve and linear; RGB; full range.
@@ -77,7 +78,7 @@ def write_tagged_still(
             _write_tiff(partial, stored, profile)
         else:
             raise InputError(f"{path}: tagged pictures are .png or .tif.")
-        partial.replace(path)
+        finish_file(partial, path)
     except OSError as reason:
         partial.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot be written: {reason.strerror}.") from None
