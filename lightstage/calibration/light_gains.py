@@ -2,7 +2,8 @@
 
 A matt ball follows Lambert's law: where a light stands decides what share of it each point of the
 ball gets, and what is left over is the light's own brightness. A flat card gets the cosine to its
-normal. Relative brightness takes neither into account.
+normal. Relative brightness takes neither into account. A mirror sphere shows each light as a
+highlight.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ SATURATED = 0.98
 _LEAST_SHADE = 0.15
 #: Points of the ball out to this share of its radius are used: the rim mixes with the background.
 _INNER_RADIUS = 0.94
+#: A highlight on a mirror sphere lies within this share of the sphere's radius about its peak, and
+#: is whole only so far out.
+_SPOT_SHARE, _MIRROR_RIM = 0.12, 0.93
 #: An outline is known to about this, in pixels.
 _OUTLINE_PX = 0.3
 #: A light must fall on so many pixels of the target.
@@ -250,6 +254,73 @@ def measure_light(
     error = math.hypot(error, target.outline_px / math.sqrt(count))
     verdict = GainVerdict.JUDGED if error < _LARGEST_ERROR else GainVerdict.TOO_DIM
     return LightMeasurement(brightness, error, residual, count, verdict)
+
+
+def measure_highlight(
+    picture: NDArray[np.floating],
+    circle: tuple[float, float, float],
+    position_m: Array,
+    radius_m: float | None = None,
+    camera_distance_m: float | None = None,
+) -> LightMeasurement:
+    """Return how bright a light is by its highlight on a mirror sphere.
+
+    A mirror sphere scatters a far light alike in all directions: the light in the whole highlight,
+    which is what is summed up, depends on the light's brightness alone, not on where it stands.
+
+    Args:
+        picture: ``(height, width, 3)`` linear camera RGB; the highlight must not saturate.
+        circle: the sphere's outline, middle and radius (x, y, radius) in pixels.
+        position_m: where the light is, from the sphere's middle.
+        radius_m: the sphere's radius; with it, the light is at its finite distance.
+        camera_distance_m: from the sphere's middle to the camera; far away unless given.
+    """
+    x0, y0, radius = circle
+    rows, columns = np.mgrid[0 : picture.shape[0], 0 : picture.shape[1]]
+    off = np.hypot(columns - x0, rows - y0)
+    values = np.asarray(picture, np.float64)
+    gray = np.where(off < radius, values.sum(axis=2), -np.inf)
+    row, column = np.unravel_index(int(gray.argmax()), gray.shape)
+    near = np.hypot(columns - column, rows - row)
+    spot = (near < _SPOT_SHARE * radius) & (off < radius)
+    around = (near >= _SPOT_SHARE * radius) & (near < 2 * _SPOT_SHARE * radius) & (off < radius)
+    nothing = np.zeros(3)
+    if off[row, column] > _MIRROR_RIM * radius or around.sum() < _LEAST_PIXELS:
+        return LightMeasurement(nothing, math.inf, 0.0, 0, GainVerdict.OUT_OF_SIGHT)
+    if (values[spot] >= SATURATED).any():
+        return LightMeasurement(nothing, math.inf, 0.0, int(spot.sum()), GainVerdict.SATURATED)
+    room = np.median(values[around], axis=0)
+    noise = values[around].std(axis=0)
+    light = (values[spot] - room).sum(axis=0)
+    if radius_m is not None:
+        light /= _mirrored_share(position_m, radius_m, camera_distance_m)
+    # the room's own unevenness and noise, over as many pixels as the highlight is summed from
+    share = np.divide(noise, light, out=np.full(3, np.inf), where=light > 0)
+    error = float(share.max() * math.sqrt(spot.sum()))
+    verdict = GainVerdict.JUDGED if error < _LARGEST_ERROR else GainVerdict.TOO_DIM
+    return LightMeasurement(light, error, 0.0, int(spot.sum()), verdict)
+
+
+def _mirrored_share(position_m: Array, radius_m: float, camera_distance_m: float | None) -> float:
+    """Return how bright a light at a finite distance is in a mirror sphere, 1 = one far away.
+
+    Wavefronts that the sphere mirrors are curved by 2 / (R cos) and 2 cos / R along and across the
+    plane of incidence: with distances a to the light and b to the camera, the light arrives spread
+    over (a + b + 2 a b / (R cos)) (a + b + 2 a b cos / R).
+    """
+    light_far = float(np.linalg.norm(position_m))
+    camera = np.array([0.0, 0.0, camera_distance_m or 1e4 * light_far])
+    normal = np.array([0.0, 0.0, 1.0])
+    for _ in range(20):  # the mirror's point faces half way between light and camera
+        to_light, to_camera = position_m - radius_m * normal, camera - radius_m * normal
+        normal = to_light / np.linalg.norm(to_light) + to_camera / np.linalg.norm(to_camera)
+        normal /= max(float(np.linalg.norm(normal)), 1e-9)
+    to_light = position_m - radius_m * normal
+    a, b = float(np.linalg.norm(to_light)), float(np.linalg.norm(camera - radius_m * normal))
+    cosine = max(float(normal @ to_light) / a, 1e-3)
+    along = a + b + 2 * a * b / (radius_m * cosine)
+    across = a + b + 2 * a * b * cosine / radius_m
+    return (2 * light_far * float(np.linalg.norm(camera)) / radius_m) ** 2 / (along * across)
 
 
 def _robust_slope(values: Array, shade: Array) -> tuple[Array, float, float, int]:

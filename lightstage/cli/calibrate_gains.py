@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     metavar="X,Y,RADIUS",
     help="The matt white ball in pixels; it is looked for unless a card or ball is given.",
 )
+@click.option(
+    "--mirror",
+    metavar="X,Y,RADIUS",
+    help="A mirror sphere instead, in pixels; its highlights must not saturate.",
+)
 @click.option("--card", metavar="X,Y,W,H", help="A part of the picture that is all white card.")
 @click.option(
     "--normal",
@@ -36,7 +41,10 @@ if TYPE_CHECKING:
     "--relative", is_flag=True, help="Take the card's brightness as it is, without the cosine."
 )
 @click.option(
-    "--ball-radius", type=click.FloatRange(0.001, 2), metavar="M", help="The ball's radius."
+    "--ball-radius",
+    type=click.FloatRange(0.001, 2),
+    metavar="M",
+    help="The ball's or sphere's radius.",
 )
 @click.option(
     "--camera-distance",
@@ -156,7 +164,7 @@ def _measured(
     progress: Callable[[int, int], None],
 ) -> tuple[LightGains, str]:
     """Return the gains that a take of a white target gives, and how they were found."""
-    from lightstage.calibration.light_gains import gains_from, measure_light
+    from lightstage.calibration.light_gains import gains_from, measure_highlight, measure_light
     from lightstage.calibration.target_pictures import identified_frames, mean_picture
     from lightstage.errors import InputError
     from lightstage.preprocess.source import open_source
@@ -170,24 +178,32 @@ def _measured(
             )
         full_lit = mean_picture(source, frames.tracking, calibration)
         target, method = _target(full_lit, place)
+        circle = _numbers(place["mirror"], "--mirror", 3) if place["mirror"] else None
         measurements = []
         for light, position in enumerate(take.dome.positions_m):
             picture = mean_picture(source, frames.lights[light], calibration)
-            measurements.append(measure_light(picture, target, position))
+            if circle is not None:
+                radius, distance = place["ball_radius"], place["camera_distance"]
+                measurements.append(measure_highlight(picture, circle, position, radius, distance))
+            else:
+                assert target is not None
+                measurements.append(measure_light(picture, target, position))
             progress(light + 1, len(take.dome))
-    fits = place["card"] is None
+    fits = place["card"] is None and circle is None
     return gains_from(measurements, limit_residual=limit, check_fit=fits), method
 
 
-def _target(full_lit: Any, place: dict[str, Any]) -> tuple[Target, str]:
-    """Return the target that the options tell of, and its name."""
+def _target(full_lit: Any, place: dict[str, Any]) -> tuple[Target | None, str]:
+    """Return the target that the options tell of, none for a mirror sphere, and its name."""
     from lightstage.calibration.light_gains import ball_target, card_target, find_ball
     from lightstage.errors import InputError
 
     shape = full_lit.shape[:2]
+    if sum(place[name] is not None for name in ("ball", "card", "mirror")) > 1:
+        raise InputError("give one of --ball, --card and --mirror.")
+    if place["mirror"] is not None:
+        return None, f"mirror sphere at {place['mirror']}"
     if place["card"] is not None:
-        if place["ball"] is not None:
-            raise InputError("give --ball or --card, not both.")
         left, top, wide, high = (round(v) for v in _numbers(place["card"], "--card", 4))
         x, y, z = _numbers(place["normal"], "--normal", 3)
         normal = None if place["relative"] else (x, y, z)
@@ -203,7 +219,7 @@ def _target(full_lit: Any, place: dict[str, Any]) -> tuple[Target, str]:
     return target, f"matt ball at {x:.1f},{y:.1f}, radius {radius:.1f} px"
 
 
-def _numbers(text: str, option: str, count: int) -> tuple[float, ...]:
+def _numbers(text: str, option: str, count: int) -> tuple[Any, ...]:
     from lightstage.errors import InputError
 
     try:

@@ -12,6 +12,7 @@ from lightstage.calibration.light_gains import (
     find_ball,
     gains_from,
     gains_picture,
+    measure_highlight,
     measure_light,
 )
 from lightstage.dome import Dome
@@ -19,6 +20,7 @@ from lightstage.errors import InputError
 from lightstage.relighting import divide_by_gains, light_weights, relight
 from lightstage.relighting.procedural import procedural_environment
 from lightstage.simulation.camera import SimulatedCamera
+from lightstage.simulation.mirror_ball import MirrorBall, MirrorBallScene
 from lightstage.simulation.performer import Performer
 from lightstage.simulation.render import Scene, render_lights, render_sum
 from tests.calibration.white_targets import (
@@ -210,3 +212,23 @@ def test_the_picture_of_gains_has_a_column_for_each_light(dome, pictures):
     result = measured(pictures, dome, ball_of(pictures))
     picture = gains_picture(result)
     assert picture.dtype == np.uint8 and picture.shape[1] >= LIGHTS * 9
+
+
+def test_highlights_on_a_mirror_sphere_give_the_same_wherever_the_light_stands(dome):
+    seen = np.flatnonzero(dome.directions[:, 2] > -0.5)
+    scene = MirrorBallScene(
+        [MirrorBall()], dome.positions_m[seen], width=224, height=208, samples=3, light_level=30.0
+    )
+    circle = (111.5, 103.5, 2400 * np.tan(np.arcsin(0.06 / 1.5)))
+    found = []
+    for light, gray in zip(seen, scene.pictures(), strict=True):
+        # the highlights of a nominal light reach some tenths of full scale
+        picture = 0.02 * gray[..., None] * dome.gains[light]
+        found.append(measure_highlight(picture, circle, dome.positions_m[light], 0.06, 1.5))
+    result = gains_from(found, check_fit=False)
+    judged = ~np.isnan(result.gains[:, 0])
+    assert judged.mean() > 0.9
+    off = without_scale(result.gains[judged], dome.gains[seen][judged]) - 1.0
+    assert np.abs(off).max() < 0.05 and off.std() < 0.02
+    burnt = measure_highlight(np.minimum(picture * 100, 1.0), circle, dome.positions_m[0])
+    assert burnt.verdict is GainVerdict.SATURATED
