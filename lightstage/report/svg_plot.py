@@ -74,10 +74,11 @@ def curve_plot(
     axes = _Axes(_wide(x_range), _wide(y_range))
     parts = [axes.frame(x_label, y_label)]
     for value, meaning in limits:
-        y = axes.y(value)
+        level = float(axes.y(value))
+        words_y = level + 13 if meaning.endswith("below") else level - 4
         parts.append(
-            f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-            f'<text class="faint" x="{_WIDTH - _RIGHT - 4}" y="{y - 4:.1f}" text-anchor="end">'
+            f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{level:.1f}" y2="{level:.1f}"/>'
+            f'<text class="faint" x="{_WIDTH - _RIGHT - 4}" y="{words_y:.1f}" text-anchor="end">'
             f"{escape(meaning)}</text>"
         )
     for item, x, y in clean:
@@ -308,7 +309,7 @@ def _legend(series: Sequence[Series]) -> str:
             f'y1="{_TOP - 24}" y2="{_TOP - 24}"/>'
         )
         parts.append(f'{drawn}<text x="{right:.0f}" y="{_TOP - 20}">{escape(item.name)}</text>')
-        right -= 32
+        right -= 38
     return "".join(parts)
 
 
