@@ -211,9 +211,13 @@ def _measured(
     best = _BEST_SIGMA_PX
     if saturated:  # what the lens makes of it, not the light, gives a burnt-out blot its shape
         best = max(best, _SATURATED_SIGMA * float(np.sqrt(half)))
-    sigma = float(np.hypot(max(own, best), silhouette.centre_sigma_px))
-    uncertainty = sigma * _degrees_per_pixel(silhouette, middle)
-    verdict = Verdict.SEEN if uncertainty <= largest_uncertainty_deg else Verdict.NEAR_RIM
+    place = max(float(own), best)
+    turn = _degrees_per_pixel(silhouette, middle)
+    uncertainty = float(np.hypot(place, silhouette.centre_sigma_px)) * turn
+    # an outline that a person read off shifts all lights alike: it says nothing against this one
+    own_uncertainty = uncertainty if len(silhouette.edge_px) else place * turn
+    usable = own_uncertainty <= largest_uncertainty_deg
+    verdict = Verdict.SEEN if usable else Verdict.NEAR_RIM
     return Highlight(
         verdict=verdict,
         pixel=(float(middle[0]), float(middle[1])),

@@ -17,6 +17,7 @@ _INK = (38, 42, 48)
 _FAINT = (128, 134, 142)
 _RULE = (216, 219, 223)
 _SEEN = (56, 132, 112)
+_ON_DARK = (120, 240, 200)
 _DOUBTFUL = (240, 152, 36)
 _LOST = (206, 66, 48)
 
@@ -90,8 +91,9 @@ def _sphere_panel(found: LightDirections, number: int) -> NDArray[np.uint8]:
     )
     light = np.clip(found.brightest, 0.0, None)
     top = max(float(np.percentile(light, 99.9)), 1e-6)
-    # two more square roots than a display needs: what the dark ball shows is to be seen, too
-    shown = encode_srgb(np.sqrt(np.clip(light / top, 0.0, 1.0)) * 0.85)
+    # a square root more than a display needs, for what the dark ball shows to be seen; and not
+    # bright, for the numbers to be read
+    shown = encode_srgb(np.sqrt(np.clip(light / top, 0.0, 1.0)) * 0.25)
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     gray = cv2.warpAffine((shown * 255).astype(np.uint8), matrix, (_PANEL, _PANEL), flags=how)
     panel = np.repeat(gray[..., None], 3, axis=2)
@@ -106,9 +108,10 @@ def _sphere_panel(found: LightDirections, number: int) -> NDArray[np.uint8]:
     places = at(np.array([spot.pixel for _, spot in spots]).reshape(-1, 2))
     numbers = _free_labels(places)
     for (index, spot), (x, y), labelled in zip(spots, places, numbers, strict=True):
-        colour = _LOST if not spot.seen else _colour(spot.uncertainty_deg)
+        colour = _colour(spot.uncertainty_deg) if spot.seen else _LOST
+        colour = _ON_DARK if colour == _SEEN else colour
         centre = (round(x), round(y))
-        cv2.drawMarker(panel, centre, colour, cv2.MARKER_CROSS, 11, 2, cv2.LINE_AA)
+        cv2.drawMarker(panel, centre, colour, cv2.MARKER_CROSS, 9, 1, cv2.LINE_AA)
         if labelled:
             _write(panel, x + 7, y - 5, f"{index}", 12, (255, 224, 130))
     return panel

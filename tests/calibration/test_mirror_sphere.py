@@ -48,7 +48,7 @@ def test_light_leaves_at_the_angle_at_which_it_comes(camera, sphere, share, turn
     assert incoming @ normal < 0 < ray @ normal
     assert ray @ normal == pytest.approx(-(incoming @ normal), abs=1e-9)
     # in one plane with the normal, and of unit length
-    assert np.linalg.det(np.stack([incoming, ray, normal])) == pytest.approx(0.0, abs=1e-9)
+    assert np.cross(incoming, ray) @ normal == pytest.approx(0.0, abs=1e-9)
     assert np.linalg.norm(ray) == pytest.approx(1.0, abs=1e-9)
 
 
