@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lightstage.relighting.sphere import row_solid_angles
 
 #: Pixels to a sigma: finer ones would show nothing more.
-_PIXELS_PER_SIGMA = 5.0
+_PIXELS_PER_SIGMA = 8.0
 #: The kernel ends where it is exp(-18), below float32's reach beside its middle.
 _REACH_SIGMAS = 6.0
 
@@ -31,7 +31,7 @@ def blurred(radiance: NDArray[np.floating], degrees: float) -> NDArray[np.float3
     """
     sigma = np.deg2rad(degrees)
     height, width = radiance.shape[:2]
-    rows = int(min(height, max(16, np.ceil(_PIXELS_PER_SIGMA * np.pi / sigma))))
+    rows = int(min(height, max(48, np.ceil(_PIXELS_PER_SIGMA * np.pi / sigma))))
     energy = radiance * row_solid_angles(height, width)[:, None, None]
     total = energy.sum(axis=(0, 1))
     if rows < height:

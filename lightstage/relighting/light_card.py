@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightstage.colour import to_8bit
+from lightstage.dome import Dome
 from lightstage.relighting.combine import exposure_for
 from lightstage.relighting.rig import Rig, StudioLight
-from lightstage.relighting.studio import studio_environment
+from lightstage.relighting.studio import studio_weights
 
 Canvas = NDArray[np.uint8]
 
@@ -21,9 +22,11 @@ _FAINT_INK = (165, 165, 172)
 _FAINT = (95, 95, 102)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SIDE = 520
+#: Directions that the ball is lit from: finer than its gloss.
+_BALL_LIGHTS = 1200
 
 
-def shaded_ball(rig: Rig, side: int = 240) -> NDArray[np.float32]:
+def shaded_ball(rig: Rig, side: int = 200) -> NDArray[np.float32]:
     """Return a grey, slightly glossy ball under a rig as the camera sees it, ``(side, side, 3)``.
 
     Linear, not exposed: 1 is a white wall under an even environment of radiance 1.
@@ -34,9 +37,10 @@ def shaded_ball(rig: Rig, side: int = 240) -> NDArray[np.float32]:
     inside = covered > 0
     normal = np.stack([x, y, np.sqrt(np.maximum(1.0 - radius**2, 0.0))], axis=-1)[inside]
     mirrored = 2.0 * normal[:, 2:] * normal - np.array([0.0, 0.0, 1.0])
-    points = studio_environment(rig, 64).energy.points
-    seen = points.energy.max(axis=1) > 1e-3 * points.energy.max()
-    lamps, energy = points.directions[seen].T, points.energy[seen]
+    lamps = Dome.evenly_spread(_BALL_LIGHTS).directions
+    energy = studio_weights(rig, lamps)
+    seen = energy.max(axis=1) > 1e-4 * energy.max()
+    lamps, energy = lamps[seen].T, energy[seen]
     lit = np.empty((len(normal), 3))
     for start in range(0, len(normal), 2048):
         part = slice(start, start + 2048)

@@ -65,7 +65,13 @@ class Rig(Manifest):
     name: str = ""
     description: str = ""
     white_kelvin: Annotated[float, Field(ge=KELVIN_RANGE[0], le=KELVIN_RANGE[1])] | None = None
-    lights: Annotated[tuple[StudioLight, ...], Field(min_length=1)]
+    lights: tuple[StudioLight, ...]
+
+    @model_validator(mode="after")
+    def _some_light(self) -> Self:
+        if not self.lights:  # not by min_length, which also complains where a light is wrong
+            raise ValueError("a rig needs at least one [[lights]]")
+        return self
 
     def colour(self, light: StudioLight) -> NDArray[np.float64]:
         """Return a light's linear RGB of luminance 1, ``(3,)``."""
