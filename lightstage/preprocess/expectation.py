@@ -22,6 +22,9 @@ _AROUND = 5
 _SWAP_PRIOR = -9.0
 #: Frames that changed places differ the other way round by at least this share.
 _TURNED = 0.4
+_HALF_TURNED = 0.25
+#: One of them is then off what its place promises by as many spreads.
+_STRANGE = 6.0
 #: Lights that differ less, as a share of a usual light's brightness, are not told apart.
 _LEAST_APART = 0.2
 #: unless the gain (logarithm) is that large, as for a performer who keeps still; then by this.
@@ -231,6 +234,16 @@ class Expectation:
         turned &= shown > LEAST_SHOWN * usual
         doubtful = np.asarray(possible & (gain > _SWAP_PRIOR + 0.5))
         self.perhaps = np.asarray(turned & (gain <= 0.0))
+        # a frontal light looks much like all lights, and far from others of its kind no frame is
+        # quite what was promised: what looks turned round there is not trusted
+        of_tracking = (self.kind[:-1] == TRACKING) != (self.kind[1:] == TRACKING)
+        strange = self.off / self.spread(self.promise, self.kind) > _STRANGE
+        alone = of_tracking & ~(followed[:-1] & followed[1:]) & (along < -_TURNED * apart)
+        alone &= strange[:-1] | strange[1:]
+        # nor are two that both look wrong, and less so the other way round
+        both = (along < -_HALF_TURNED * apart) & (other < 0.5 * own) & strange[:-1] & strange[1:]
+        both &= apart > _LEAST_APART * usual
+        self.perhaps |= possible & (alone | both) & (shown > LEAST_SHOWN * usual)
         gain = np.where(turned, gain, np.where(possible, np.minimum(gain, -0.5), -30.0))
         surely = possible & self.beside
         return np.where(surely, np.maximum(gain, 1.0), gain), doubtful | surely
