@@ -30,4 +30,6 @@ def command() -> None:
 
     What is found goes to SESSION/calibration and is used by every later step; a calibration that
     cannot be trusted is refused with the reason.
+
+    Example: [bold]lightstage calibrate gains my_session --take ball[/bold]
     """
