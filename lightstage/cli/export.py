@@ -14,6 +14,7 @@ from lightstage.terminal import (
     progress_bar,
     quiet_option,
     say,
+    usable_cores,
 )
 
 #: Rate of films of takes that have no rate of their own.
@@ -218,6 +219,7 @@ def _write_sets(
             pictures,
             sets,
             overwrite=options["overwrite"],
+            threads=usable_cores(),
             progress=progress,
         )
     return {"sets_written": written, "sets_already_there": there}

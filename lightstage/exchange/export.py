@@ -77,6 +77,7 @@ def export_sets(
     sets: Sequence[int],
     *,
     overwrite: bool = False,
+    threads: int = 1,
     progress: Progress | None = None,
 ) -> tuple[int, int]:
     """Write files for some sets; return how many sets were written now, and how many were there.
@@ -93,6 +94,7 @@ def export_sets(
         sets: which sets.
         overwrite: make files anew that are there; those of an export with other settings are
             removed, so that none is mixed with the new ones.
+        threads: how many threads compress an EXR file; its bytes do not depend on it.
         progress: told sets done and in all.
 
     Raises:
@@ -107,7 +109,13 @@ def export_sets(
         if lit:
             directions = fields.directions[[picture.light or 0 for picture in lit]]
             write_light_positions(folder / "lights.lp", [p.name for p in lit], directions)
+    if settings.format == "exr":
+        import OpenEXR
+
+        OpenEXR.set_global_thread_count(threads if threads > 1 else 0)  # 0: in this one
     written = there = 0
+    if progress:
+        progress(0, len(sets))
     for done, index in enumerate(sets, 1):
         made = _export_set(fields, folder, settings, pictures, index, overwrite)
         written += made

@@ -28,11 +28,29 @@ def small(tmp_path: Path):
     return make_small_fields(tmp_path / "aligned.zarr")
 
 
-def export(small, folder, sets=range(SETS), *, contents=None, lights=None, overwrite=False, **how):
+def export(
+    small,
+    folder,
+    sets=range(SETS),
+    *,
+    contents=None,
+    lights=None,
+    overwrite=False,
+    threads=1,
+    **how,
+):
     pictures = pictures_of(small.fields, contents, lights)
     names = tuple(picture.name for picture in pictures)
     settings = ExportSettings(source="small", name="talk", pictures=names, **how)
-    return export_sets(small.fields, folder, settings, pictures, list(sets), overwrite=overwrite)
+    return export_sets(
+        small.fields,
+        folder,
+        settings,
+        pictures,
+        list(sets),
+        overwrite=overwrite,
+        threads=threads,
+    )
 
 
 def parts(path):
@@ -201,6 +219,13 @@ def test_other_settings_are_refused_and_overwriting_mixes_nothing(small, tmp_pat
     assert (out / "notes.txt").exists()
     export(small, out, [0], format="png", overwrite=True)
     assert not list(out.glob("*.exr"))
+
+
+def test_the_bytes_do_not_depend_on_the_threads(small, tmp_path: Path):
+    for threads in (1, 2):
+        export(small, tmp_path / str(threads), [0], format="exr", threads=threads)
+    one, two = (tmp_path / str(threads) / "talk.0000.exr" for threads in (1, 2))
+    assert one.read_bytes() == two.read_bytes()
 
 
 def test_a_folder_in_use_is_refused(small, tmp_path: Path):
