@@ -21,10 +21,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lightstage.images import write_image  # noqa: E402
-from lightstage.relighting.matte import MatteSettings, find_matte  # noqa: E402
-from lightstage.relighting.trimap import lit_sums  # noqa: E402
-from tests.relighting.hair_scene import HairScene, hair_scene  # noqa: E402
+from lightstage.images import write_image
+from lightstage.relighting.matte import MatteSettings, find_matte
+from lightstage.relighting.trimap import lit_sums
+from tests.relighting.hair_scene import HairScene, hair_scene
 
 #: Tried for the variant without rim light: trust and epsilon.
 TRIED = [(trust, epsilon) for trust in (0.01, 0.03, 0.1, 0.3) for epsilon in (1e-6, 1e-5, 1e-4)]
