@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -184,10 +185,11 @@ def make_surface_maps(
         progress(done, sets)
     work = SurfaceWork(str(fields.path.absolute()), settings, placement)
     try:
-        for found in run_jobs(work, todo, options):
-            figures.append(found)
-            if progress:
-                progress(done + len(figures), sets)
+        with closing(run_jobs(work, todo, options)) as made:  # closed, it drains the workers
+            for found in made:
+                figures.append(found)
+                if progress:
+                    progress(done + len(figures), sets)
     finally:
         _fields_of_this_process.cache_clear()
     if not held.get("finished"):
