@@ -106,6 +106,7 @@ def command(
             "as concentrated as": f"{ranked.effective_lights:.1f} equal lights",
             "sphere covered": f"{reach.sphere:.1%} (a light within {reach.reach_deg:.0f} degrees)",
             "energy covered": "the map is black" if reach.energy != reach.energy
+            else "all" if reach.energy > 0.9999
             else f"{reach.energy:.1%}; the rest {_fate(uncovered)}",
             "largest gap": f"{reach.largest_gap_deg:.1f} degrees to the nearest light, at azimuth "
             f"{reach.gap_azimuth_deg:.0f}, elevation {reach.gap_elevation_deg:.0f}",

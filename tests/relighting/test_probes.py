@@ -25,7 +25,7 @@ def disc(side):
 
 
 def angular_probe(side):
-    # Debevec: (u, v) in [-1, 1]; turn (0, 0, -1) by pi r about +y, then by atan2(v, u) about the axis
+    # Debevec: (u, v) in [-1, 1]; turn (0, 0, -1) by pi r about +y, then about the axis
     u, v = disc(side)
     theta, phi = np.arctan2(v, u), np.pi * np.hypot(u, v)
     direction = np.stack(

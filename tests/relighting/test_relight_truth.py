@@ -20,7 +20,7 @@ def head():
 @pytest.mark.parametrize("name", ["studio", "sunset"])
 def test_smooth_maps_relight_the_head_to_35_db(shared_data, head, name):
     environment = load_environment(shared_data / "hdri" / f"{name}.hdr").blurred(10)
-    fine, dome = Dome.evenly_spread(2500), Dome.evenly_spread(96)
+    fine, dome = Dome.evenly_spread(1500), Dome.evenly_spread(96)
     gains = light_weights(environment, fine.directions)
     truth = render_sum(head, fine, range(len(fine)), gains)
     olat = render_lights(head, dome, range(len(dome)))
