@@ -10,6 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightstage.calibration.highlight import Highlight, SphereRegion, Verdict, locate_highlight
+from lightstage.calibration.light_checks import (
+    Limits,
+    accept,
+    accept_deviation,
+    doubles,
+    other_outlines,
+)
 from lightstage.calibration.mirror_sphere import (
     Array,
     MirrorSphere,
@@ -37,8 +44,6 @@ _LEAST_PEAK_SHARE = 0.03
 _LEAST_CROSSING = 8.0
 #: Spheres of one size look equally large to an orthographic camera, but for this share.
 _SAME_SIZE = 0.02
-#: Two lights this near each other are likely one light in two pictures, in degrees.
-_SAME_PLACE_DEG = 0.2
 #: Beyond this distance in sphere radii a light may as well be infinitely far: 0.1 degrees.
 _FAR_RADII = 570.0
 
@@ -77,21 +82,6 @@ class SphereSetup:
     spheres: int = 1
     circles: tuple[Circle, ...] = ()
     mask: NDArray[np.floating] | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a calibration must keep to be accepted.
-
-    Attributes:
-        least_seen: share of the lights that must be seen.
-        largest_uncertainty_deg: a light less certain than this is left out.
-        largest_residual_deg: the spheres' rays to a light must agree this well, in the median.
-    """
-
-    least_seen: float = 0.5
-    largest_uncertainty_deg: float = 0.5
-    largest_residual_deg: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -206,7 +196,8 @@ def calibrate_lights(
 
     Raises:
         InputError: a sphere is not found, too few highlights are seen, the rays do not agree, or
-            the camera does not fit the outlines; the text says which, and what to do.
+            the camera does not fit the outlines, or lights are far from where they should be; the
+            text says which, and what to do.
     """
     setup, limits = setup or SphereSetup(), limits or Limits()
     count = len(pictures.names)
@@ -250,8 +241,12 @@ def calibrate_lights(
         highlights=tuple(highlights),
         brightest=brightest,
     )
-    _accept(result, limits)
-    warnings += _doubles(result)
+    accept(result, limits)
+    if nominal is not None:
+        accept_deviation(result, np.asarray(nominal, dtype=np.float64), limits)
+    warnings += doubles(result)
+    if setup.circles:
+        warnings += other_outlines(plain, silhouettes)
     if len(silhouettes) == 1 and (setup.radius_m is None or setup.distance_m is None):
         warnings.append(
             "lights are taken for infinitely far; give the sphere's --radius and the lights' "
@@ -426,47 +421,6 @@ def _told_hidden(
         "hidden behind the sphere" if verdict == Verdict.NOT_SEEN.value and h else verdict
         for verdict, h in zip(verdicts, hidden, strict=True)
     ]
-
-
-def _accept(found: LightDirections, limits: Limits) -> None:
-    """Raise InputError where the calibration cannot be trusted."""
-    seen, count = int(found.seen.sum()), len(found.names)
-    if seen < max(1, np.ceil(limits.least_seen * count)):
-        reasons: dict[str, list[str]] = {}
-        for name, verdict in zip(found.names, found.verdicts, strict=True):
-            if verdict != Verdict.SEEN.value:
-                reasons.setdefault(verdict, []).append(name)
-        listed = "; ".join(f"{why}: {_some(names)}" for why, names in reasons.items())
-        raise InputError(
-            f"only {seen} of {count} lights have a usable highlight, "
-            f"{np.ceil(limits.least_seen * count):.0f} are needed ({listed}). Is the sphere where "
-            f"the outline says, one light on in each picture, and the exposure long enough?"
-        )
-    residual = found.residual_deg[~np.isnan(found.residual_deg)]
-    if len(residual) and np.median(residual) > limits.largest_residual_deg:
-        raise InputError(
-            f"the spheres do not agree where the lights are: their rays miss each other by "
-            f"{np.median(residual):.2f} degrees in the median, at most "
-            f"{limits.largest_residual_deg:g} are accepted. The focal length, the spheres' radius "
-            f"or the outlines are wrong."
-        )
-
-
-def _doubles(found: LightDirections) -> list[str]:
-    index = np.flatnonzero(found.seen)
-    apart = angle_deg(found.directions[index][:, None], found.directions[index][None])
-    pairs = [
-        f"{found.names[index[a]]} and {found.names[index[b]]}"
-        for a, b in zip(*np.nonzero(np.triu(apart < _SAME_PLACE_DEG, 1)), strict=True)
-    ]
-    if not pairs:
-        return []
-    return [f"the same direction was found for {_some(pairs)}: one light in two pictures?"]
-
-
-def _some(names: Sequence[str]) -> str:
-    head = ", ".join(names[:4])
-    return head if len(names) <= 4 else f"{head} and {len(names) - 4} more"
 
 
 def _triple(vector: Array) -> tuple[float, float, float] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lightstage.errors import InputError
 from lightstage.fields import ReflectanceFields
 from lightstage.images import Transfer, read_image
 
@@ -36,9 +37,14 @@ class FilePictures:
     def read(self, index: int) -> NDArray[np.float32]:
         """Return picture ``index``, gray and linear, ``(height, width)``."""
         gray = read_gray(self.paths[index], self.transfer)
-        if self._dark is not None and self._dark.shape == gray.shape:
-            gray = gray - self._dark
-        return gray
+        if self._dark is None:
+            return gray
+        if self._dark.shape != gray.shape:
+            raise InputError(
+                f"{self.paths[index]}: is {gray.shape[1]} x {gray.shape[0]}, the dark picture is "
+                f"{self._dark.shape[1]} x {self._dark.shape[0]}; they must be of one size."
+            )
+        return gray - self._dark
 
 
 class FieldPictures:

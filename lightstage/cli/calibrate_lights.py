@@ -83,6 +83,14 @@ if TYPE_CHECKING:
     help="Leave lights out that are less certain: those whose highlight is near the rim.",
 )
 @click.option(
+    "--largest-deviation",
+    type=click.FloatRange(0, min_open=True),
+    default=15.0,
+    show_default=True,
+    metavar="DEG",
+    help="How far the lights may be from where the session's dome has them, in the median.",
+)
+@click.option(
     "--apply/--no-apply",
     default=True,
     show_default=True,
@@ -108,6 +116,7 @@ def command(
     chosen: int | None,
     least_seen: float,
     largest_uncertainty: float,
+    largest_deviation: float,
     apply: bool,
     lp: Path | None,
     picture: Path | None,
@@ -123,7 +132,8 @@ def command(
     Example: [bold]lightstage calibrate lights ball_photos --session my_session --mask ball.png
     --radius 0.06 --focal 5200 -o lights.png[/bold]
     """
-    from lightstage.calibration.light_directions import Limits, SphereSetup, calibrate_lights
+    from lightstage.calibration.light_checks import Limits
+    from lightstage.calibration.light_directions import SphereSetup, calibrate_lights
     from lightstage.calibration.light_pictures import read_gray
     from lightstage.calibration.results import save_result
     from lightstage.dome import Dome
@@ -153,7 +163,11 @@ def command(
         found = calibrate_lights(
             pictures,
             setup,
-            Limits(least_seen=least_seen, largest_uncertainty_deg=largest_uncertainty),
+            Limits(
+                least_seen=least_seen,
+                largest_uncertainty_deg=largest_uncertainty,
+                largest_deviation_deg=largest_deviation,
+            ),
             None if nominal is None else nominal.directions,
             progress,
         )
@@ -291,13 +305,7 @@ def _report(found: LightDirections, nominal: Dome | None) -> dict[str, Any]:
         rows.append(row)
     report = {**found.summary(), "rows": rows, "warnings": list(found.warnings)}
     if off is not None and found.seen.any():
-        median = float(np.nanmedian(off))
-        report["from_nominal_median_deg"] = round(median, 3)
-        if median > 20.0:
-            report["warnings"].append(
-                f"the lights are {median:.0f} degrees from where the session's dome has them: are "
-                f"the pictures in the order of the lights, and not mirrored?"
-            )
+        report["from_nominal_median_deg"] = round(float(np.nanmedian(off)), 3)
     return report
 
 

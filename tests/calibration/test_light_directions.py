@@ -201,6 +201,28 @@ def test_what_cannot_be_trusted_is_refused(ideal, setup, reason):
         calibrate_lights(ideal, setup)
 
 
+@pytest.mark.parametrize(
+    ("nominal", "reason"),
+    [
+        (DOME.directions * [-1, 1, 1], "mirrored left to right"),
+        (DOME.directions * [1, -1, 1], "upside down"),
+        (np.roll(DOME.directions, 5, axis=0), "in another order"),
+        (DOME.directions[:20], "24 pictures of single lights, the dome has 20"),
+    ],
+)
+def test_pictures_that_do_not_fit_the_dome_are_refused(ideal, nominal, reason):
+    with pytest.raises(InputError, match=reason):
+        calibrate_lights(ideal, near(), nominal=nominal)
+
+
+def test_a_given_circle_beside_a_plain_outline_is_told(ideal):
+    found = calibrate_lights(ideal, near(circles=(Circle(199.5, 149.5, 150.0),)))
+    assert any("a round outline is seen at 199.5,1" in warning for warning in found.warnings)
+    right = calibrate_lights(ideal, near(circles=(Circle(199.5, 149.5, 96.1),)))
+    assert not right.warnings
+    assert np.median(errors(right)) < 0.2
+
+
 def test_noise_is_no_sphere():
     rng = np.random.default_rng(2)
     stack = Stack(rng.random((5, 120, 160), dtype=np.float32) * 0.1)
