@@ -77,7 +77,8 @@ def curve_plot(
         level = float(axes.y(value))
         words_y = level + 13 if meaning.endswith("below") else level - 4
         parts.append(
-            f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{level:.1f}" y2="{level:.1f}"/>'
+            f'<line class="limit" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{level:.1f}" '
+            f'y2="{level:.1f}"/>'
             f'<text class="faint" x="{_WIDTH - _RIGHT - 4}" y="{words_y:.1f}" text-anchor="end">'
             f"{escape(meaning)}</text>"
         )

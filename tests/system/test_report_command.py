@@ -395,3 +395,26 @@ def test_wrong_arguments_are_refused(session, tmp_path):
     assert recording.stat().st_size == before
     (tmp_path / "file").write_text("")
     assert refused(run("report", session, "--take", "talk", "-o", tmp_path / "file" / "a.html"))
+
+
+@pytest.mark.slow
+def test_faults_of_a_simulated_take_are_all_listed(tmp_path):
+    """Against the simulator's own truth, on rendered frames of a performer who talks."""
+    from lightstage.simulation.take_steps import EXTRA, REPEATED, SWAPPED, read_steps
+
+    options = (
+        "--seconds", 0.5, "--size", "128x96", "--drops", 0.03, "--repeats", 0.01, "--swaps", 0.01,
+        "--extra", 0.01, "--seed", 6, "-q",
+    )  # fmt: skip
+    result = run("simulate-take", tmp_path / "s", *options)
+    assert result.exit_code == 0, result.output
+    figures, html = report(tmp_path / "s")
+    (take,) = figures["takes"]
+    truth = read_steps(tmp_path / "s" / "takes" / "talk" / "truth_steps.zarr")
+    replaced = truth.beat[truth.fault == REPEATED].round().astype(int)
+    lost = np.concatenate([truth.dropped_steps, replaced])
+    # what was lost after the last frame nobody can see
+    assert take["dropped_steps"] == sorted(lost[lost < truth.step_index.max()].tolist())
+    for name, fault in (("repeated", REPEATED), ("swapped", SWAPPED), ("extra", EXTRA)):
+        assert take[f"{name}_frames"] == np.flatnonzero(truth.fault == fault).tolist()
+    assert html.row("lost steps")[1] == str(len(take["dropped_steps"]))
