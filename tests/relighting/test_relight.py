@@ -343,3 +343,11 @@ def test_one_exposure_serves_a_film_so_that_no_looked_at_frame_burns_out(fields)
     exposure = film_exposure(fields, plan)
     assert exposure == pytest.approx(exposure_for(relight(fields[2].olat, weights)))
     assert film_exposure(fields, [(0, np.zeros((5, 3)))]) == 1.0
+
+
+def test_the_sum_is_compiled_where_nothing_can_be_kept_on_the_disk():
+    from lightstage.relighting.weighted_sum import _compiled
+
+    space: dict = {}
+    exec("def twice(x):\n    return 2 * x", space)  # has no file, so Numba has no place for it
+    assert _compiled(space["twice"])(4) == 8
