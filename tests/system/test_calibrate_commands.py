@@ -14,7 +14,11 @@ from click.testing import CliRunner
 import lightstage.cli
 from lightstage import ReflectanceFields, Session
 from lightstage.calibration.colour_chart import PATCH_REC709
+from lightstage.calibration.colour_difference import delta_e_2000, lab_from_rec709
+from lightstage.calibration.results import CalibratedLight, LightsResult, save_result
+from lightstage.cine import CineWriter
 from lightstage.images import write_image, write_stored
+from lightstage.simulation.sensor import SimulatedSensor, frame_generator
 from tests.calibration.test_colour_chart import (
     BALANCE,
     CORNERS,
@@ -190,6 +194,68 @@ def test_a_chart_in_a_dng_is_read_through_libraw(session, tmp_path, given):
     assert sum(kept.colour_matrix[:3]) == pytest.approx(1.0)
     drawn = cv2.imread(str(session / "calibration/colour.png"))
     assert drawn is not None and PATCH_REC709.shape == (24, 3)
+
+
+def test_a_chart_in_noisy_cine_frames(session, tmp_path):
+    """8 bits with the simulated camera's noise: ten frames are met to 1 CIEDE2000, one to 2."""
+    sensor = SimulatedSensor()
+    picture = chart_picture(camera_colours())[:280, :460]
+    path = tmp_path / "chart.cine"
+    with CineWriter(
+        path, width=picture.shape[1] // 4 * 4, height=picture.shape[0] // 4 * 4, frame_count=10,
+        frame_rate_hz=1000.0, exposure_us=700.0, bit_depth=8, cfa=sensor.cfa,
+        black_level=sensor.black_level, white_level=sensor.white_level,
+    ) as writer:  # fmt: skip
+        seen = picture[: picture.shape[0] // 4 * 4, : picture.shape[1] // 4 * 4]
+        for index in range(10):
+            stored = sensor.expose(seen, frame_generator(1, index))
+            writer.write(stored, 1_704_110_400_000_000_000 + index * 1_000_000, 700_000)
+    true = np.array(PATCH_REC709)
+    for options, limit in (((), 1.0), (("--frame", 3), 2.0)):
+        report = done("calibrate", "colour", session, "--chart", path, *options)
+        transform = np.array(report["colour_matrix"]) * report["white_balance"]
+        corrected = report["exposure_factor"] * camera_colours() @ transform.T
+        off = delta_e_2000(lab_from_rec709(corrected), lab_from_rec709(true))
+        assert off.mean() < limit and report["mean_delta_e"] < limit
+    assert "has the frames 0 to 9" in refused(
+        "calibrate", "colour", session, "--chart", path, "--frame", 10
+    )
+
+
+def test_a_card_and_a_mirror_sphere_are_measured_as_asked(session):
+    """Of the ball's middle, which faces the camera, as of a card; a matt ball is no mirror."""
+    card = ("--take", "ball", "--card", "43,35,10,10")
+    shaded = done("calibrate", "gains", session, *card)
+    front = Session.open(session).nominal_dome.directions[:, 2] > 0.6
+    gains = np.array([gain or (np.nan,) * 3 for gain in shaded["gains"]])
+    ratio = (gains / TRUE_DOME.gains)[front]
+    assert ratio / ratio.mean(axis=0) == pytest.approx(np.ones_like(ratio), abs=0.08)
+    behind = Session.open(session).nominal_dome.directions[:, 2] < 0.1
+    assert np.isnan(gains[behind]).all()
+    relative = done("calibrate", "gains", session, *card, "--relative")
+    plain = np.array([gain or (np.nan,) * 3 for gain in relative["gains"]])
+    cosine = Session.open(session).nominal_dome.directions[front, 2:]
+    ratio = (plain / TRUE_DOME.gains)[front] / cosine
+    assert ratio / ratio.mean(axis=0) == pytest.approx(np.ones_like(ratio), abs=0.08)
+    assert "give one of" in refused(
+        "calibrate", "gains", session, *card, "--mirror", "47.5,39.5,36"
+    )
+
+
+def test_light_directions_that_were_found_are_used(session):
+    """A stage whose lights are turned about the vertical: identified and stored as they stand."""
+    turn = np.array([[0.98, 0.0, 0.199], [0.0, 1.0, 0.0], [-0.199, 0.0, 0.98]])
+    opened = Session.open(session)
+    directions = opened.dome.directions @ turn.T
+    lights = tuple(CalibratedLight(direction=tuple(d)) for d in directions.tolist())
+    lights = (CalibratedLight(verdict="not seen"),) + lights[1:]
+    save_result(opened, LightsResult(lights=lights, source="mirror balls"))
+    assert sets_made(session) > 0
+    fields = ReflectanceFields.open(session / "takes/ball")
+    unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    assert fields.directions[1:] == pytest.approx(unit[1:], abs=1e-6)
+    assert fields.directions[0] == pytest.approx(opened.nominal_dome.directions[0])
+    assert fields.attributes["calibration"]["lights"]["source"] == "mirror balls"
 
 
 def test_what_cannot_be_trusted_is_refused_and_nothing_is_written(session, tmp_path, chart):
