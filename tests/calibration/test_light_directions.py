@@ -102,17 +102,18 @@ def test_a_sphere_off_the_axis_is_an_ellipse_and_its_directions_are_right():
     # wide angle: the sphere's picture is 20 degrees off the axis and 6 % longer than wide
     off = scene(
         balls=[MirrorBall((0.4, 0.1, 0.0), RADIUS_M)],
-        lights_m=DOME.positions_m + [0.4, 0.1, 0.0],
+        lights_m=DOME.positions_m[::3] + [0.4, 0.1, 0.0],
         focal_px=1500.0,
         width=1100,
         height=420,
         samples=3,
     )
-    found = calibrate_lights(exposed(off), near(focal_px=1500.0))
-    assert np.median(errors(found)) < 0.15
+    stack = exposed(off)
+    found = calibrate_lights(stack, near(focal_px=1500.0))
+    assert np.median(errors(found, DOME.directions[::3])) < 0.15
     assert found.silhouettes[0].sphere.centre_m == pytest.approx((0.4, 0.1, -1.5), abs=2e-3)
     with pytest.raises(InputError, match=r"--focal"):
-        calibrate_lights(exposed(off))
+        calibrate_lights(stack)
 
 
 @pytest.fixture(scope="module")
