@@ -360,6 +360,42 @@ def test_damage_is_reported_and_does_not_end_the_report(session, tmp_path):
     assert "sets" in next(take for take in figures["takes"] if take["name"] == "gone")
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        {
+            "good": False,
+            "camera": {NASTY: NASTY, "x": [1, {NASTY: None}]},
+            "safety": {"report": {"findings": 7}, "acknowledgement": {NASTY: 1}},
+            "preflight": [1, NASTY, {"severity": NASTY, "text": [1]}],
+            "faults": [{"text": NASTY}, 3],
+            "warnings": [NASTY, 4],
+            "counts": None,
+            "leds": NASTY,
+        },
+        {"safety": {"report": {"findings": NASTY}}, "preflight": NASTY},
+        [NASTY],
+    ],
+)
+def test_a_record_that_someone_edited_is_text_whatever_it_holds(session, tmp_path, record):
+    take = Path(shutil.copytree(session / "takes" / "talk", tmp_path / "takes" / "talk"))
+    for name in ("session.json", "dome.json", "sequence.json"):
+        shutil.copy(session / name, tmp_path / name)
+    (take / "capture.json").write_text(json.dumps(record))
+    _, html = report(tmp_path)
+    assert "<script" not in html.text
+    assert "lightstage" in html.prose
+
+
+def test_virtual_fields_look_the_same(session, page, tmp_path):
+    copy = Path(shutil.copytree(session, tmp_path / "s"))
+    assert run("convert", copy / "takes" / "talk", "--to", "virtual", "-q").exit_code == 0
+    figures, html = report(copy, "--take", "talk")
+    (virtual,), before = figures["takes"], page[0]["takes"][1]
+    assert {**virtual, "name": ""} == {**before, "name": ""}
+    assert "virtual" in html.fact("sets")[0]
+
+
 def test_a_take_alone_and_chosen_takes(session, tmp_path):
     figures, _ = report(session, "--take", "talk", "-o", tmp_path / "new" / "one.html")
     assert [take["name"] for take in figures["takes"]] == ["talk"]
