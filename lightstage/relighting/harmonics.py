@@ -66,25 +66,37 @@ def _moments(points: PointLights, order: int) -> NDArray[np.float64]:
     return total
 
 
-@lru_cache(maxsize=4)
-def _even_sky() -> EnergyPyramid:
-    return EnergyPyramid(np.ones((64, 128, 3), dtype=np.float32))
+@lru_cache(maxsize=16)
+def _cell_areas(directions: bytes) -> NDArray[np.float64]:
+    even = EnergyPyramid(np.ones((64, 128, 3), dtype=np.float32))
+    return cells_for(64, 128, directions).integrate(even)[:, 0]
+
+
+def cell_areas(directions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the solid angle that is nearest to each light, ``(lights,)``; they make 4 pi.
+
+    Rotations do not change it: ask in world directions, and the answer comes from a cache.
+    """
+    return _cell_areas(directions.tobytes())
 
 
 def harmonic_weights(
-    points: PointLights, directions: NDArray[np.float64], order: int | None = None
+    points: PointLights,
+    directions: NDArray[np.float64],
+    area: NDArray[np.float64],
+    order: int | None = None,
 ) -> NDArray[np.float64]:
     """Return weights ``(lights, 3)`` with the map's low harmonics; their sum is its integral.
 
     Args:
         points: the map's light.
         directions: ``(lights, 3)`` distinct unit vectors, in the map's picture.
+        area: ``(lights,)`` solid angle that each light stands for; see :func:`cell_areas`.
         order: highest degree that is met; :func:`default_order` unless given.
     """
     order = default_order(len(directions)) if order is None else order
     start = lobe_weights(points, directions)
     basis = harmonics(directions, order)
-    area = cells_for(64, 128, directions.tobytes()).integrate(_even_sky())[:, 0]
     missing = _moments(points, order) - basis.T @ start
     seen, mixture = np.linalg.eigh(basis.T @ (area[:, None] * basis))
     inverse = np.divide(1.0, seen, out=np.zeros_like(seen), where=seen > _LEAST_SEEN)

@@ -12,7 +12,7 @@ from lightstage.errors import DomeError, InputError
 from lightstage.relighting.cells import cells_for
 from lightstage.relighting.coverage import covered, default_reach_deg
 from lightstage.relighting.environment import EnvironmentMap
-from lightstage.relighting.harmonics import harmonic_weights
+from lightstage.relighting.harmonics import cell_areas, harmonic_weights
 from lightstage.relighting.lobes import lobe_weights
 from lightstage.relighting.sphere import pixel_directions
 
@@ -82,7 +82,7 @@ def light_weights(
     member = member.reshape(-1)
     representative = np.zeros_like(distinct)
     representative[member] = vectors[used]
-    representative = environment.to_picture(representative)
+    in_world, representative = representative, environment.to_picture(representative)
     if uncovered == "leave-out":
         reach = default_reach_deg(representative) if reach_deg is None else reach_deg
         towards = pixel_directions(environment.height, environment.width)
@@ -90,7 +90,7 @@ def light_weights(
     if method == "cosine":
         shares = lobe_weights(environment.energy.points, representative)
     elif method == "harmonics":
-        shares = harmonic_weights(environment.energy.points, representative)
+        shares = harmonic_weights(environment.energy.points, representative, cell_areas(in_world))
     else:
         cells = cells_for(environment.height, environment.width, representative.tobytes())
         shares = cells.integrate(environment.energy)
