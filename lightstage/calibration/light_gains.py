@@ -369,9 +369,14 @@ def gains_from(
             f"use a gray one."
         )
     if judged.sum() < max(1, 0.25 * len(measurements)):
+        said = [item.verdict for item in measurements]
+        others = ", ".join(
+            f"{said.count(v)} {v}" for v in GainVerdict if v is not GainVerdict.JUDGED and v in said
+        )
         raise InputError(
-            f"only {int(judged.sum())} of {len(measurements)} lights can be judged: there is too "
-            f"little signal on the target. Expose more, and look whether its place is right."
+            f"only {int(judged.sum())} of {len(measurements)} lights can be judged ({others}): "
+            f"there is too little signal on the target. Expose more, and look whether its place is "
+            f"right."
         )
     usual = float(np.median(brightness[judged].mean(axis=1)))
     settled = []
