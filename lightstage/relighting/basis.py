@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # Zarr takes a second to import
     from lightstage.fields import ReflectanceFields
 
 #: Values of all lights that are worked on at a time.
-_BLOCK_VALUES = 1 << 22
+_BLOCK_VALUES = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ class LightBasis:
                 f"{lights}."
             )
         inner = np.zeros((3, lights, lights))
-        for _, block in _blocks(olat, missing):
+        for _, values in _blocks(olat, missing):
+            # double precision: these are squares, which would drown weak images otherwise
+            block = values.astype(np.float64)
             inner += block @ block.transpose(0, 2, 1)
         if not np.isfinite(inner).all():
             raise InputError(
@@ -88,9 +90,10 @@ class LightBasis:
             )
         squares, vectors = np.linalg.eigh(inner)  # ascending
         chosen = vectors[:, :, ::-1][:, :, :size]
+        onto = chosen.transpose(0, 2, 1).astype(np.float32)
         images = np.empty((size, *olat.shape[1:]), dtype=np.float32)
         for rows, block in _blocks(olat, missing):
-            part = chosen.transpose(0, 2, 1) @ block  # (3, size, pixels)
+            part = onto @ block  # (3, size, pixels)
             images[:, rows] = part.transpose(1, 2, 0).reshape(size, -1, *olat.shape[2:])
         return cls(
             images=images,
@@ -239,17 +242,14 @@ def _psnr_db(images: NDArray[np.float32], exact: NDArray[np.float32]) -> NDArray
 
 def _blocks(
     olat: NDArray[np.floating], missing: Missing
-) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Yield rows and their values ``(3, lights, pixels)``, few enough for the memory.
-
-    Double precision: the small matrix holds squares, which would drown weak images otherwise.
-    """
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Yield rows and their values ``(3, lights, pixels)``, few enough for the memory."""
     lights, height, width = olat.shape[:3]
     rows = max(1, _BLOCK_VALUES // max(1, lights * width * 3))
     for top in range(0, height, rows):
         part = slice(top, min(top + rows, height))
         values = to_float(np.ascontiguousarray(olat[:, part])).reshape(lights, -1, 3)
-        block = np.ascontiguousarray(values.transpose(2, 0, 1), dtype=np.float64)
+        block = np.ascontiguousarray(values.transpose(2, 0, 1))
         if missing == "skip":
             block[np.isnan(block)] = 0
         yield part, block
