@@ -31,6 +31,7 @@ from lightstage.fields import ReflectanceFields
 from lightstage.half_floats import to_half
 from lightstage.manifest import Manifest
 from lightstage.preprocess.jobs import JobOptions, run_jobs
+from lightstage.preprocess.worker_process import keep_freed_memory
 from lightstage.relighting.photometric_stereo import StereoSettings, SurfaceMaps, surface_maps
 
 #: Called with the number of sets done and the number of all sets.
@@ -245,6 +246,7 @@ def _images(fields: ReflectanceFields, index: int) -> tuple[NDArray[np.floating]
 
 @lru_cache(maxsize=1)
 def _fields_of_this_process(path: str) -> ReflectanceFields:
+    keep_freed_memory()
     return ReflectanceFields.open(path)
 
 
