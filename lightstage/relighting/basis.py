@@ -92,8 +92,8 @@ class LightBasis:
         chosen = vectors[:, :, ::-1][:, :, :size]
         onto = chosen.transpose(0, 2, 1).astype(np.float32)
         images = np.empty((size, *olat.shape[1:]), dtype=np.float32)
-        for rows, block in _blocks(olat, missing):
-            part = onto @ block  # (3, size, pixels)
+        for rows, values in _blocks(olat, missing):
+            part = onto @ values  # (3, size, pixels)
             images[:, rows] = part.transpose(1, 2, 0).reshape(size, -1, *olat.shape[2:])
         return cls(
             images=images,
