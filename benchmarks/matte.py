@@ -26,6 +26,8 @@ from lightstage.relighting.matte import MatteSettings, find_matte
 from lightstage.relighting.trimap import lit_sums
 from tests.relighting.hair_scene import HairScene, hair_scene
 
+#: The matting's own settings were chosen on seeds 0 and 1; these it has not seen.
+FIRST_SEED = 100
 #: Tried for the variant without rim light: trust and epsilon.
 TRIED = [(trust, epsilon) for trust in (0.01, 0.03, 0.1, 0.3) for epsilon in (1e-6, 1e-5, 1e-4)]
 #: Errors at edges are told of pixels this near to a mixed one.
@@ -39,7 +41,8 @@ def main() -> None:
     options = parser.parse_args()
     print("mean absolute error times 1000: of the whole picture | within 3 pixels of edges")
     for name, strands in (("bare head", 0), ("loose hair", 120)):
-        scenes = [hair_scene(strands=strands, seed=seed) for seed in range(options.scenes)]
+        seeds = range(FIRST_SEED, FIRST_SEED + options.scenes)
+        scenes = [hair_scene(strands=strands, seed=seed) for seed in seeds]
         began = time.perf_counter()
         rim = [error(scene, MatteSettings()) for scene in scenes]
         took = (time.perf_counter() - began) / len(scenes)

@@ -23,8 +23,6 @@ Array = NDArray[np.float32]
 
 #: The brightest nearby is looked for within this share of the picture's longer side.
 _NEARBY_SHARE = 0.031
-#: So bright a pixel, against the brightest nearby, counts as all performer: skin is not even.
-_WHOLE_FROM = 0.85
 #: Percentile of the guide's light that becomes its white.
 _GUIDE_WHITE = 99.9
 #: The rim light's brightest part becomes as bright in the guide as that of the light in front.
@@ -43,7 +41,7 @@ class MatteSettings:
     """
 
     rim_light: bool = True
-    trust: float = 0.01
+    trust: float = 0.03
     epsilon: float = 1e-4
     smoothing: float = 0.5
 
@@ -138,7 +136,7 @@ def _first_guess(sums: LitSums, trimap: Array) -> Array:
         light = signal - np.float32(level)
         nearby = cv2.dilate(np.where(trimap > 0, light, 0.0).astype(np.float32), disc)
         nearby = cv2.GaussianBlur(nearby, (0, 0), radius / 2)
-        whole = np.maximum(nearby * np.float32(_WHOLE_FROM), np.float32(8.0 * deviation))
+        whole = np.maximum(nearby, np.float32(8.0 * deviation))
         np.maximum(guess, np.clip(light / whole, 0.0, 1.0), out=guess)
     return guess
 
