@@ -24,7 +24,7 @@ _LOST = (206, 66, 48)
 #: Panels are squares of this side, in pixels; gaps and the head lie around them.
 _PANEL, _GAP, _HEAD, _FOOT = 520, 30, 86, 62
 #: A light less certain than this is drawn as doubtful, in degrees.
-_DOUBTFUL_DEG = 0.5
+_DOUBTFUL_DEG = 0.25
 
 
 def light_directions_picture(
