@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from lightstage.colour import LUMINANCE_REC709
 from lightstage.relighting.sphere import pixel_directions, row_solid_angles
 
-#: Rows that are enough: blocks of at most 1.4 degrees, each where its light's centre is.
-ROWS = 128
+#: Rows that are enough: blocks of at most 4 degrees, mostly 2.8, each where its light's centre is.
+ROWS = 64
 #: Rows below which a pixel is so large that it is split.
 _FEWEST_ROWS = 64
 
