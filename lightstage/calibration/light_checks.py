@@ -34,7 +34,7 @@ class Limits:
     """
 
     least_seen: float = 0.5
-    largest_uncertainty_deg: float = 0.5
+    largest_uncertainty_deg: float = 0.4
     largest_residual_deg: float = 1.0
     largest_deviation_deg: float = 15.0
 

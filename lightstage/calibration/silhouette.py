@@ -132,25 +132,27 @@ def mask_circles(mask: NDArray[np.floating], count: int) -> list[Circle]:
     Raises:
         InputError: the mask has fewer parts, or they are far from round.
     """
-    labels, _, stats, middles = cv2.connectedComponentsWithStats((mask > 0.5).astype(np.uint8))[:4]
-    big = [
-        n for n in range(1, labels) if stats[n, cv2.CC_STAT_AREA] > np.pi * _SMALLEST_RADIUS_PX**2
-    ]
-    big.sort(key=lambda n: -int(stats[n, cv2.CC_STAT_AREA]))
+    shown = (mask > 0.5).astype(np.uint8)
+    # outer contours only: holes, such as highlights that a threshold cut out, do not matter
+    contours, _ = cv2.findContours(shown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    parts = sorted(((float(cv2.contourArea(c)), c) for c in contours), key=lambda part: -part[0])
+    big = [part for part in parts if part[0] > np.pi * _SMALLEST_RADIUS_PX**2]
     if len(big) < count:
         raise InputError(
             f"the mask shows {len(big)} spheres of more than {2 * _SMALLEST_RADIUS_PX:g} pixels "
             f"across, {count} are expected; it must be white where a sphere is, black elsewhere."
         )
     circles = []
-    for n in big[:count]:
-        area, box = float(stats[n, cv2.CC_STAT_AREA]), stats[n, 2:4]
+    for area, contour in big[:count]:
+        box = cv2.boundingRect(contour)[2:]
         if max(box) > 1.5 * min(box) or area < 0.6 * float(box[0] * box[1]):
             raise InputError(
                 f"the mask's part of {box[0]} x {box[1]} pixels is not round: a sphere's mask is "
                 f"a full disc."
             )
-        circles.append(Circle(float(middles[n][0]), float(middles[n][1]), math.sqrt(area / np.pi)))
+        moments = cv2.moments(contour)
+        x, y = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
+        circles.append(Circle(float(x), float(y), math.sqrt(area / np.pi)))
     return sorted(circles)
 
 

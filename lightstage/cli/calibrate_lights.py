@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 @click.option(
     "--largest-uncertainty",
     type=click.FloatRange(0, min_open=True),
-    default=0.5,
+    default=0.4,
     show_default=True,
     metavar="DEG",
     help="Leave lights out that are less certain: those whose highlight is near the rim.",

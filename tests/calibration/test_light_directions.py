@@ -277,6 +277,19 @@ def test_a_real_sphere_gives_the_same_directions_from_two_halves_of_its_pixels(c
     assert angle_deg(first.directions, whole.directions).max() < 1.0
 
 
+def test_holes_in_mask_and_highlights_move_a_real_spheres_directions_little(chrome):
+    # half of all pixels black, as on a chequerboard; and every second row
+    stack, mask = chrome_stack(chrome), read_gray(chrome / "chrome.mask.tga")
+    whole = calibrate_lights(stack, SphereSetup(mask=mask))
+    rows, columns = np.indices(mask.shape)
+    for kept in ((rows + columns) % 2 == 0, rows % 2 == 0):
+        pictures = Stack(np.where(kept, stack.read(index), np.float32(0)) for index in range(12))
+        found = calibrate_lights(pictures, SphereSetup(mask=mask))
+        assert angle_deg(found.directions, whole.directions).max() < 1.0
+    holes = calibrate_lights(stack, SphereSetup(mask=np.where((rows + columns) % 2, mask, 0)))
+    assert angle_deg(holes.directions, whole.directions).max() < 0.2
+
+
 def test_a_real_sphere_agrees_with_the_textbook_formula(chrome):
     # the mean place of burnt-out pixels, and the mask's mean place and area: no fit at all
     stack, mask = chrome_stack(chrome), read_gray(chrome / "chrome.mask.tga")
