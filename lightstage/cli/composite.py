@@ -50,6 +50,13 @@ _PORTRAIT_FOV_DEG = 20.0
     help="A picture or film behind the performer, instead of the environment.",
 )
 @click.option(
+    "--matte",
+    "own_matte",
+    type=PATH,
+    metavar="FILE",
+    help="A matte of your own for all sets: a picture, white where the performer is.",
+)
+@click.option(
     "--rotate",
     default="0",
     metavar="DEG|FROM:TO",
@@ -119,6 +126,7 @@ def command(
     environment: str | None,
     studio: str | None,
     background: str | None,
+    own_matte: Path | None,
     rotate: str,
     fov_deg: float | None,
     exposure: float,
@@ -176,7 +184,7 @@ def command(
     lights = _lights(environment, studio, turn_from, turn_to, count)
     plates = _plates(background)
     view_of = _views(fields, take, fov_deg)
-    mattes = _mattes(fields)
+    mattes = _mattes(fields, own_matte)
     factor, per_radiance, done = 2.0**exposure, 0.0, 0
     held = -1
     olat: Array | None = None
@@ -339,11 +347,22 @@ def _weights(
     return divide_by_gains(weights, fields.dome.gains)
 
 
-def _mattes(fields: ReflectanceFields) -> Callable[[int], Array]:
-    """Return what gives a set's matte: the stored one, or one found now."""
+def _mattes(fields: ReflectanceFields, own: Path | None) -> Callable[[int], Array]:
+    """Return what gives a set's matte: the user's own, the stored one, or one found now."""
     from functools import lru_cache
 
+    from lightstage.errors import InputError
+    from lightstage.images import read_image
     from lightstage.relighting.matte_job import matte_of_set
+
+    if own is not None:
+        given = read_image(own).mean(axis=2).clip(0.0, 1.0)
+        if given.shape != (fields.height, fields.width):
+            raise InputError(
+                f"{own}: a matte must have the size of the take's images, {fields.width} x "
+                f"{fields.height}; this one is {given.shape[1]} x {given.shape[0]}."
+            )
+        return lambda index: given
 
     stored = fields.has("matte") and (fields.attributes.get("matte") or {}).get("finished", True)
 

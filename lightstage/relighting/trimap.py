@@ -106,8 +106,9 @@ def trimap_of(sums: LitSums) -> Array:
     body = _body(_softened(luminance(sums.front)))
     if not body.any():
         raise InputError(
-            "nothing in the picture stands out from the background, so that no matte can be found; "
-            "look at it with 'lightstage relight --studio ambient'."
+            "nothing in the picture stands out from a dark background, so that no matte can be "
+            "found: the background is lit, or the performer fills the frame. Give a matte of your "
+            "own with 'lightstage composite --matte', or a --network."
         )
     trimap = np.where(speckless > 0, np.float32(0.5), np.float32(0.0))
     trimap[body] = 1.0

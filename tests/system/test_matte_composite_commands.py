@@ -100,6 +100,23 @@ def test_composite_uses_the_stored_matte(session: Path, tmp_path: Path) -> None:
     assert np.allclose(read_image(output)[..., 0], 1.0 - fields.read("matte", 0), atol=2e-3)
 
 
+def test_composite_takes_a_matte_of_ones_own(session: Path, tmp_path: Path) -> None:
+    half = np.zeros((96, 128), np.float32)
+    half[:, 64:] = 1.0
+    write_image(tmp_path / "half.exr", half)
+    write_image(tmp_path / "white.png", np.ones((96, 128, 3)))
+    output = tmp_path / "over.exr"
+    arguments = ("composite", session, "--studio", "rim", "--background", tmp_path / "white.png")
+    worked(
+        *arguments, "--matte", tmp_path / "half.exr", "--wrap", 0, "--exposure", -40,
+        "--no-auto-exposure", "-o", output,
+    )  # fmt: skip
+    assert np.allclose(read_image(output)[..., 0], 1.0 - half, atol=1e-6)
+    write_image(tmp_path / "small.png", np.ones((8, 8)))
+    small = refused(*arguments, "--matte", tmp_path / "small.png", "-o", output)
+    assert "128 x 96" in small
+
+
 def test_composite_turns_an_environment_film_into_a_film(session: Path, tmp_path: Path) -> None:
     folder = tmp_path / "maps"
     folder.mkdir()
