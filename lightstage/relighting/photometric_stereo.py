@@ -291,7 +291,7 @@ def _block(
     flat: NDArray[np.floating], chosen: NDArray[np.intp], gain: Array, white: float | None
 ) -> Array:
     """Return the pixels ``chosen`` of ``flat`` under lights of gain 1; NaN where not known."""
-    values = to_float(flat[:, chosen])
+    values = to_float(np.ascontiguousarray(flat[:, chosen]))  # sums do not depend on the layout
     if white is not None:
         values[(values >= np.float32(0.995 * white)).any(axis=2)] = np.nan
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -144,6 +144,13 @@ def test_the_order_of_the_lights_does_not_matter(seed):
     np.testing.assert_allclose(b.albedo[inside], a.albedo[inside], atol=2e-3)
 
 
+def test_half_floats_and_floats_of_the_same_values_give_the_same_to_the_last_bit():
+    half = glossy_scene(5, size=33)[0].astype(np.float16)
+    a, b = surface_maps(half, LIGHTS), surface_maps(half.astype(np.float32), LIGHTS)
+    for name in a.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
 @given(seed=seeds)
 @settings(max_examples=10)
 def test_turning_the_lights_turns_the_normals(seed):
