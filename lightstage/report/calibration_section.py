@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,8 @@ from lightstage.errors import LightstageError
 from lightstage.images import read_image
 from lightstage.report.dome_plot import dome_plot
 from lightstage.report.inline_picture import scaled_to_width
-from lightstage.report.svg_plot import bar_plot
+from lightstage.report.svg_plot import Series, bar_plot, curve_plot
+from lightstage.report.words import runs
 from lightstage.session import Session, Take
 from lightstage.stage_calibration import (
     CalibrationResult,
@@ -238,18 +239,20 @@ def _tell_colour(part: CalibrationPart, result: ColourResult) -> None:
 
 
 def _verdicts(judged: Sequence[tuple[str, object]]) -> str:
-    """Return which lights have no result, and why."""
-
-    def told() -> Iterator[str]:
-        for light, (verdict, found) in enumerate(judged):
-            if found is None:
-                yield f"{light} ({verdict})" if verdict else str(light)
-
-    return ", ".join(told())
+    """Return which lights have no result, by the reason why."""
+    lights: dict[str, list[int]] = {}
+    for light, (verdict, found) in enumerate(judged):
+        if found is None:
+            lights.setdefault(verdict or "no reason given", []).append(light)
+    return "; ".join(f"{verdict}: {runs(numbers)}" for verdict, numbers in lights.items())
 
 
 def _gains_plot(gains: NDArray[np.floating]) -> Markup:
-    values = [("gain", gains[:, 0])]
+    lights = np.arange(len(gains))
+    series = [Series("", lights, gains[:, 0], marks=True)]
     if not np.allclose(gains[:, :1], gains, equal_nan=True):  # not the same in all colours
-        values = [(name, gains[:, k]) for k, name in enumerate(("red", "green", "blue"))]
-    return bar_plot("Relative brightness of each light", values, x_label="light", y_label="gain")
+        series = [
+            Series(name, lights, gains[:, k], name, marks=True)
+            for k, name in enumerate(("red", "green", "blue"))
+        ]
+    return curve_plot("Relative brightness of each light", series, x_label="light", y_label="gain")

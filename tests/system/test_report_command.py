@@ -308,7 +308,7 @@ def test_calibration_is_told_where_there_is_one(session, tmp_path):
     ).save(folder / "colour.json")
     _, html = report(copy, "--take", "spoilt")
     assert html.fact("found") == [f"{lights - 1} of {lights} lights"]
-    assert html.fact("not found") == [f"{lights - 1} (hidden {NASTY})"]
+    assert html.fact("not found") == [f"hidden {NASTY}: {lights - 1}"]
     assert html.fact("from dome.json")[0].endswith("worst 5")
     assert html.fact("more than 2 degrees off it") == ["3"]
     assert html.fact("white balance") == ["1.5, 1, 1.25"]
