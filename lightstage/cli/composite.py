@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from lightstage.cli.light_options import map_options, weight_options
 from lightstage.terminal import (
     PATH,
     json_option,
@@ -63,6 +64,8 @@ _PORTRAIT_FOV_DEG = 20.0
     show_default=True,
     help="Turn light and background about the vertical; positive moves them to image right.",
 )
+@map_options
+@weight_options
 @click.option(
     "--fov",
     "fov_deg",
@@ -142,6 +145,9 @@ def command(
     output: Path,
     quiet: bool,
     as_json: bool,
+    method: str,
+    uncovered: str,
+    **options: Any,
 ) -> None:
     """Put the performer of a TAKE, lit by an environment, into that environment.
 
@@ -154,6 +160,7 @@ def command(
     """
     import numpy as np
 
+    from lightstage.cli.light_options import weights_of_set
     from lightstage.errors import InputError
     from lightstage.exchange.film import FilmWriter
     from lightstage.fields import ReflectanceFields
@@ -181,7 +188,7 @@ def command(
         count = None if moving or plate_moves else _STILL_FILM_FRAMES
     else:
         count = len(fields)
-    lights = _lights(environment, studio, turn_from, turn_to, count)
+    lights = _lights(environment, studio, turn_from, turn_to, count, options)
     plates = _plates(background)
     view_of = _views(fields, take, fov_deg)
     mattes = _mattes(fields, own_matte)
@@ -197,7 +204,11 @@ def command(
             olat = None  # let the old set go before the next one is read
             held, olat = index, fields.read_olat(index)
         alpha = mattes(index)
-        relit = relight(olat, _weights(fields, index, light, rim), missing="skip")
+        relit = relight(
+            olat,
+            weights_of_set(fields, index, light, method, uncovered, rim=rim),
+            missing="skip",
+        )
         if per_radiance == 0.0:
             # one exposure for the whole film, as a camera's that is locked
             if auto_exposure:
@@ -237,17 +248,20 @@ def command(
 
 
 def _lights(
-    environment: str | None, studio: str | None, turn_from: float, turn_to: float, count: int | None
+    environment: str | None,
+    studio: str | None,
+    turn_from: float,
+    turn_to: float,
+    count: int | None,
+    options: dict[str, Any],
 ) -> Iterator[EnvironmentMap]:
     """Yield the light of each frame, turned."""
-    from lightstage.relighting import load_environment
-    from lightstage.relighting.studio import studio_environment
+    from lightstage.cli.light_options import lighting
 
     if environment is not None and _is_film_of_pictures(environment):
-        maps = _environment_film(environment)
+        maps = _environment_film(environment, **options)
     else:
-        light = studio_environment(studio) if studio else load_environment(environment or "")
-        maps = itertools.repeat(light)
+        maps = itertools.repeat(lighting(environment, studio, **options))
     if count is None and turn_from != turn_to:
         from lightstage.errors import InputError
 
@@ -259,18 +273,21 @@ def _lights(
         yield light.rotated(turn_from + (turn_to - turn_from) * share)
 
 
-def _environment_film(source: str) -> Iterator[EnvironmentMap]:
+def _environment_film(
+    source: str, *, layout: str | None, **options: Any
+) -> Iterator[EnvironmentMap]:
     """Yield the maps of a film, one in memory at a time."""
+    from lightstage.cli.light_options import changed, load_map
     from lightstage.exchange.film import read_film
     from lightstage.relighting import EnvironmentMap
 
     folder = _pictures_in(Path(source))
     if folder:
         for picture in folder:
-            yield EnvironmentMap.load(picture)
+            yield load_map(picture, layout=layout, **options)
         return
     for place, frame in enumerate(read_film(source)):
-        yield EnvironmentMap(frame, name=f"{source}, frame {place}")
+        yield changed(EnvironmentMap(frame, name=f"{source}, frame {place}"), **options)
 
 
 def _plates(background: str | None) -> Iterator[Array | None]:
@@ -324,27 +341,6 @@ def _is_film(output: Path) -> bool:
 def _set_at(place: int, count: int | None, sets: int) -> int:
     """Return the set that frame ``place`` shows: all sets spread over the film."""
     return min(sets - 1, place if count is None else place * sets // count)
-
-
-def _weights(
-    fields: ReflectanceFields, index: int, light: EnvironmentMap, rim: float
-) -> NDArray[np.float64]:
-    """Return the lights' weights; neighbours take over for lights that the set lacks."""
-    import numpy as np
-
-    from lightstage.colour import luminance
-    from lightstage.relighting import divide_by_gains, light_weights, studio_environment
-
-    present = (fields.dome.gains > 0).all(axis=1)
-    for set_index, missing in fields.attributes.get("missing") or []:
-        if set_index == index:
-            present = present & (np.arange(fields.lights) != missing)
-    weights = light_weights(light, fields.directions, present=present)
-    if rim > 0.0:
-        edge = light_weights(studio_environment("rim"), fields.directions, present=present)
-        share = luminance(weights.sum(axis=0)) / luminance(edge.sum(axis=0))
-        weights = weights + edge * (rim * float(share))
-    return divide_by_gains(weights, fields.dome.gains)
 
 
 def _mattes(fields: ReflectanceFields, own: Path | None) -> Callable[[int], Array]:

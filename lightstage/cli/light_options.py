@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from lightstage.terminal import Command
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lightstage.fields import ReflectanceFields
     from lightstage.relighting import EnvironmentMap
 
 _LAYOUTS = ("latlong", "angular", "mirror-ball", "cross-vertical", "cross-horizontal")
@@ -103,3 +107,59 @@ def changed(
     if saturation != 1.0:
         light = light.saturated(saturation)
     return light.blurred(blur).rotated(pitch_deg=pitch, roll_deg=roll)
+
+
+def lighting(environment: str | None, studio: str | None, **options: Any) -> EnvironmentMap:
+    """Return the one light that ``--environment`` or ``--studio`` names, with the options applied.
+
+    Raises:
+        InputError: none or both are given, or a studio light is given a layout.
+    """
+    from lightstage.errors import InputError
+    from lightstage.relighting.studio import studio_environment
+
+    if (environment is None) == (studio is None):
+        raise InputError("give either --environment or --studio, to say what light there is.")
+    if environment is not None:
+        return load_map(environment, **options)
+    if options.pop("layout", None) is not None:
+        raise InputError("--layout is of map files: a studio light has none.")
+    return changed(studio_environment(studio or ""), **options)
+
+
+def weights_of_set(
+    fields: ReflectanceFields,
+    index: int,
+    light: EnvironmentMap,
+    method: str = "voronoi",
+    uncovered: str = "nearest",
+    *,
+    rim: float = 0.0,
+) -> NDArray[np.float64]:
+    """Return the weights ``(lights, 3)`` for a set; neighbours take over for lights it lacks.
+
+    Args:
+        fields: the reflectance fields.
+        index: the set.
+        light: what lights it.
+        method: as :func:`weight_options`.
+        uncovered: as :func:`weight_options`.
+        rim: rim light that is added, as a share of the light's luminance.
+    """
+    import numpy as np
+
+    from lightstage.colour import luminance
+    from lightstage.relighting import divide_by_gains, light_weights, studio_environment
+
+    present = (fields.dome.gains > 0).all(axis=1)
+    for set_index, missing in fields.attributes.get("missing") or []:
+        if set_index == index:
+            present = present & (np.arange(fields.lights) != missing)
+    weights = light_weights(
+        light, fields.directions, method, present=present, uncovered=uncovered,  # type: ignore[arg-type]
+    )  # fmt: skip
+    if rim > 0.0:
+        edge = light_weights(studio_environment("rim"), fields.directions, present=present)
+        share = luminance(weights.sum(axis=0)) / luminance(edge.sum(axis=0))
+        weights = weights + edge * (rim * float(share))
+    return divide_by_gains(weights, fields.dome.gains)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lightstage.fields import ReflectanceFields
-    from lightstage.relighting import EnvironmentMap
 
 #: Rate of films of a still, and of what has no rate of its own.
 _STILL_FILM_RATE_HZ = 25.0
@@ -119,22 +118,14 @@ def command(
     Example: [bold]lightstage relight my_session/takes/talk --environment studio.hdr
     --rotate 0:360 -o turn.mp4[/bold]
     """
-    from lightstage.cli.light_options import changed, load_map
+    from lightstage.cli.light_options import lighting, weights_of_set
     from lightstage.errors import InputError
     from lightstage.exchange.film import FilmWriter
     from lightstage.fields import ReflectanceFields
     from lightstage.images import write_image
     from lightstage.relighting import film_exposure, relight_frames
-    from lightstage.relighting.studio import studio_environment
 
-    if environment is not None and studio is None:
-        light = load_map(environment, **options)
-    elif studio is not None and environment is None:
-        if options.pop("layout") is not None:
-            raise InputError("--layout is of map files: a studio light has none.")
-        light = changed(studio_environment(studio), **options)
-    else:
-        raise InputError("give either --environment or --studio, to say what light there is.")
+    light = lighting(environment, studio, **options)
     turn_from, turn_to = parse_range(rotate, "--rotate")
     fields = ReflectanceFields.open(take)
     if chosen is not None and not -len(fields) <= chosen < len(fields):
@@ -153,7 +144,7 @@ def command(
     else:
         angles, sets = [turn_from], [range(len(fields))[chosen or 0]]
     plan = [
-        (index, _weights(fields, index, light.rotated(angle), method, uncovered))
+        (index, weights_of_set(fields, index, light.rotated(angle), method, uncovered))
         for index, angle in zip(sets, angles, strict=True)
     ]
     brightness = 2.0**exposure
@@ -224,24 +215,6 @@ def _is_film(output: Path) -> bool:
 
     suffix = output.suffix.lower()
     return suffix in FILM_SUFFIXES or "%" in output.name or not suffix
-
-
-def _weights(
-    fields: ReflectanceFields, index: int, light: EnvironmentMap, method: str, uncovered: str
-) -> NDArray[np.float64]:
-    """Return the weights for set ``index``; neighbours take over for lights it lacks."""
-    import numpy as np
-
-    from lightstage.relighting import divide_by_gains, light_weights
-
-    present = (fields.dome.gains > 0).all(axis=1)
-    for set_index, missing in fields.attributes.get("missing") or []:
-        if set_index == index:
-            present = present & (np.arange(fields.lights) != missing)
-    weights = light_weights(
-        light, fields.directions, method, present=present, uncovered=uncovered,  # type: ignore[arg-type]
-    )  # fmt: skip
-    return divide_by_gains(weights, fields.dome.gains)
 
 
 def _list_lights(ctx: click.Context) -> None:

@@ -244,6 +244,9 @@ class Expectation:
         both = (along < -_HALF_TURNED * apart) & (other < 0.5 * own) & strange[:-1] & strange[1:]
         both &= apart > _LEAST_APART * usual
         self.perhaps |= possible & (alone | both) & (shown > LEAST_SHOWN * usual)
+        # dim ones, where each is wholly what the other should be
+        off_both = np.minimum(self.off[:-1], self.off[1:]) > 3.0 * spread
+        self.perhaps |= possible & (along < -0.7 * apart) & (other < 0.1 * own) & off_both
         gain = np.where(turned, gain, np.where(possible, np.minimum(gain, -0.5), -30.0))
         surely = possible & self.beside
         return np.where(surely, np.maximum(gain, 1.0), gain), doubtful | surely

@@ -20,6 +20,7 @@ from lightstage.relighting.combine import (
 from lightstage.relighting.coverage import Coverage, coverage
 from lightstage.relighting.environment import EnvironmentMap, load_environment
 from lightstage.relighting.frames import film_exposure, relight_frames
+from lightstage.relighting.photometric_stereo import StereoSettings, SurfaceMaps, surface_maps
 from lightstage.relighting.procedural import ENVIRONMENTS, procedural_environment
 from lightstage.relighting.rig import Rig, StudioLight, load_rig
 from lightstage.relighting.sphere import pixel_directions, pixel_solid_angles
@@ -38,7 +39,9 @@ __all__ = [
     "EnvironmentMap",
     "LightBasis",
     "Rig",
+    "StereoSettings",
     "StudioLight",
+    "SurfaceMaps",
     "coverage",
     "divide_by_gains",
     "exposure_for",
@@ -57,4 +60,5 @@ __all__ = [
     "studio_environment",
     "studio_rig",
     "studio_weights",
+    "surface_maps",
 ]
