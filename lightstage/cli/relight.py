@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,10 +157,12 @@ def command(
     else:
         relit = _by_basis(fields, plan, basis_size, quality_db)
     if not film:
-        write_image(output, next(relit) * brightness)
+        with closing(relit):
+            write_image(output, next(relit) * brightness)
     else:
         rate = rate_hz or (None if still else fields.rate_hz) or _STILL_FILM_RATE_HZ
         with (
+            closing(relit),
             FilmWriter(output, fields.width, fields.height, rate, overwrite=True) as writer,
             progress_bar("relighting", "frames", quiet=quiet or as_json) as progress,
         ):
@@ -187,7 +190,7 @@ def _by_basis(
     plan: list[tuple[int, NDArray[np.float64]]],
     size: int,
     quality_db: list[float],
-) -> Iterator[NDArray[np.float32]]:
+) -> Generator[NDArray[np.float32], None, None]:
     """Yield the frames as a basis gives them, noting how good each is."""
     from lightstage.relighting.basis import basis_frames
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ def relight_frames(
     *,
     missing: Missing = "raise",
     workers: int | None = None,
-) -> Iterator[NDArray[np.float32]]:
+) -> Generator[NDArray[np.float32], None, None]:
     """Yield one relit image for each ``(set index, weights)`` of a plan.
 
     Memory holds a few images and the frames that are ahead, never a whole set; only of virtual

@@ -83,7 +83,11 @@ def _add(
     sums = out.reshape(len(out), -1)
     block = _BLOCK_OF_ONE if len(out) == 1 else _BLOCK_OF_MANY
     blocks = -(-sums.shape[1] // block)
-    threads = min(threads or numba.get_num_threads(), blocks)
+    if threads is None:
+        threads = numba.get_num_threads()
+        if len(out) == 1 and images.dtype == np.float32:
+            threads = max(1, threads // 2)  # half the cores fetch all that memory can give
+    threads = min(threads, blocks)
     if sums.size * len(used) < _PRODUCTS_FOR_THREADS:
         threads = 1
     if threads == 1:

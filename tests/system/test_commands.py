@@ -257,12 +257,16 @@ def test_a_map_that_is_no_light_is_refused(tmp_path):
             ),
             2,
         )
-    write_image(tmp_path / "square.exr", np.ones((8, 8, 3), np.float32))
-    text = refused(
-        run("relight", SAMPLE, "--environment", tmp_path / "square.exr", "-o", tmp_path / "x.png"),
-        2,
-    )
-    assert "twice as wide" in text
+    for name, shape, reason in (
+        ("square", (8, 8, 3), "--layout"),
+        ("wide", (8, 40, 3), "twice as wide"),
+    ):
+        write_image(tmp_path / f"{name}.exr", np.ones(shape, np.float32))
+        environment = tmp_path / f"{name}.exr"
+        text = refused(
+            run("relight", SAMPLE, "--environment", environment, "-o", tmp_path / "x.png"), 2
+        )
+        assert reason in text
 
 
 @pytest.mark.parametrize(
