@@ -138,7 +138,7 @@ def kill_at_a_random_moment(session, workers, sets, rng):
     try:
         done = count_records(session)
         if rng.random() < 0.25:  # while it starts, looks at frames, or makes the store
-            time.sleep(rng.uniform(0.2, 2.5))
+            time.sleep(rng.uniform(0.2, 1.0))
         else:  # within the sets, or while the store is finished
             wait_for_records(process, session, min(sets, done + rng.randint(1, 1 + sets // 4)))
             time.sleep(rng.uniform(0, 0.06))
