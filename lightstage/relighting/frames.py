@@ -31,10 +31,8 @@ if TYPE_CHECKING:  # Zarr takes a second to import
 #: Frames that share one reading of their set, and what they may take.
 _MOST_TOGETHER = 36
 _TOGETHER_BYTES = 256 << 20
-#: Images decoded before they are added: for one frame they stay in the last cache; several frames
-#: are themselves too large for it, so that fewer turns are better.
-_DECODED_BYTES_ONE = 12 << 20
-_DECODED_BYTES_MANY = 64 << 20
+#: Images decoded before they are added: each turn opens the set's file anew.
+_DECODED_BYTES = 64 << 20
 #: The sum takes this many lights at a time.
 _LIGHTS_AT_ONCE = 4
 
@@ -140,8 +138,7 @@ def _relight_set(
     weight = _stacked(weights, fields.lights, missing)
     images = np.zeros((len(weight), fields.height, fields.width, 3), dtype=np.float32)
     used = np.flatnonzero(weight.any(axis=(0, 2)))
-    room = _DECODED_BYTES_ONE if len(weight) < _LIGHTS_AT_ONCE else _DECODED_BYTES_MANY
-    group = room * 2 // max(1, images[0].nbytes) // _LIGHTS_AT_ONCE * _LIGHTS_AT_ONCE
+    group = _DECODED_BYTES * 2 // max(1, images[0].nbytes) // _LIGHTS_AT_ONCE * _LIGHTS_AT_ONCE
     group = min(max(group, _LIGHTS_AT_ONCE), max(1, len(used)))
     decoded = np.empty((group, *images.shape[1:]), dtype=np.float16)
     for start in range(0, len(used), group):
