@@ -103,16 +103,7 @@ class FieldsWriter:
         if kind == "materialised":
             writer.create_olat(sets, lights, height, width)
         for name, channels in {"full_lit": 3, **(extra or {})}.items():
-            shape = (sets, height, width) + ((3,) if channels == 3 else ())
-            group.create_array(
-                name,
-                shape=shape,
-                chunks=(1, *shape[1:]),
-                dtype="float16",
-                compressors=[HALF_CODEC.configuration()],
-                fill_value=float("nan"),
-                dimension_names=("set", *_IMAGE_AXES)[: len(shape)],
-            )
+            create_images(group, name, (sets, height, width), channels)
         if grid is not None:
             for name, (dtype, channels) in GRID_ARRAYS.items():
                 shape = (sets, *grid) + ((channels,) if channels > 1 else ())
@@ -247,8 +238,30 @@ def add_image_array(path: Path, name: str, channels: int) -> bool:
     group = zarr.open_group(str(path), mode="r+")
     if name in group:
         return False
-    full_lit = group["full_lit"].shape
-    shape = full_lit[:3] + ((channels,) if channels > 1 else ())
+    create_images(group, name, group["full_lit"].shape[:3], channels)
+    return True
+
+
+def create_images(
+    group: zarr.Group,
+    name: str,
+    size: tuple[int, int, int],
+    channels: int,
+    *,
+    last_axis: str = _IMAGE_AXES[-1],
+    overwrite: bool = False,
+) -> None:
+    """Make an empty array of one image per set.
+
+    Args:
+        group: the store.
+        name: of the array.
+        size: sets, height and width.
+        channels: 1 for ``(set, height, width)``, more for a further axis.
+        last_axis: what the further axis counts.
+        overwrite: replace one that is there.
+    """
+    shape = size + ((channels,) if channels > 1 else ())
     group.create_array(
         name,
         shape=shape,
@@ -256,9 +269,9 @@ def add_image_array(path: Path, name: str, channels: int) -> bool:
         dtype="float16",
         compressors=[HALF_CODEC.configuration()],
         fill_value=float("nan"),
-        dimension_names=("set", *_IMAGE_AXES)[: len(shape)],
+        dimension_names=("set", *_IMAGE_AXES[:-1], last_axis)[: len(shape)],
+        overwrite=overwrite,
     )
-    return True
 
 
 def _grid_codec(dtype: str) -> BloscCodec:

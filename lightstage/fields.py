@@ -199,6 +199,10 @@ class ReflectanceFields:
         rate = self.attributes.get("rate_hz")
         return None if rate is None else float(rate)
 
+    def missing_lights(self, index: int) -> list[int]:
+        """Return the lights that set ``index`` has no image of."""
+        return [int(light) for at, light in self.attributes.get("missing") or [] if at == index]
+
     def has(self, name: str) -> bool:
         """Whether the optional array ``name`` (``matte``, ``normal``, ``albedo``) is there."""
         return name in self._group

@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from lightstage.cli.film_options import (
+    STILL_FILM_FRAMES,
+    STILL_FILM_RATE_HZ,
+    check_set,
+    film_options,
+    is_film,
+)
 from lightstage.cli.light_options import map_options, weight_options
 from lightstage.terminal import (
     PATH,
@@ -30,8 +37,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-_STILL_FILM_RATE_HZ = 25.0
-_STILL_FILM_FRAMES = 100
 #: Vertical field of view of a portrait lens, where the take does not tell its own.
 _PORTRAIT_FOV_DEG = 20.0
 
@@ -111,9 +116,7 @@ _PORTRAIT_FOV_DEG = 20.0
     metavar="PIXELS",
     help="Put the background out of focus.",
 )
-@click.option("--set", "chosen", type=int, metavar="N", help="Only this OLAT set, held still.")
-@click.option("--frames", type=click.IntRange(1), metavar="N", help="Length of the film.")
-@click.option("--rate", "rate_hz", type=click.FloatRange(0.1, 1000), help="Film frames per second.")
+@film_options
 @click.option(
     "-o",
     "--output",
@@ -174,9 +177,8 @@ def command(
         raise InputError("a --studio light has nothing to show behind: give a --background.")
     turn_from, turn_to = parse_range(rotate, "--rotate")
     fields = ReflectanceFields.open(take)
-    if chosen is not None and not -len(fields) <= chosen < len(fields):
-        raise InputError(f"--set {chosen}: {take} has {len(fields)} sets, 0 to {len(fields) - 1}.")
-    film = _is_film(output)
+    check_set(fields, take, chosen)
+    film = is_film(output)
     still = chosen is not None or len(fields) == 1 or not film
     moving = environment is not None and _is_film_of_pictures(environment)
     plate_moves = background is not None and _is_film_of_pictures(background)
@@ -185,7 +187,7 @@ def command(
     elif frames is not None:
         count = frames
     elif still:
-        count = None if moving or plate_moves else _STILL_FILM_FRAMES
+        count = None if moving or plate_moves else STILL_FILM_FRAMES
     else:
         count = len(fields)
     lights = _lights(environment, studio, turn_from, turn_to, count, options)
@@ -195,7 +197,7 @@ def command(
     factor, per_radiance, done = 2.0**exposure, 0.0, 0
     held = -1
     olat: Array | None = None
-    rate = rate_hz or (None if still else fields.rate_hz) or _STILL_FILM_RATE_HZ
+    rate = rate_hz or (None if still else fields.rate_hz) or STILL_FILM_RATE_HZ
 
     def picture_of(place: int, light: EnvironmentMap, plate: Array | None) -> Array:
         nonlocal factor, per_radiance, held, olat
@@ -328,14 +330,6 @@ def _is_film_of_pictures(source: str) -> bool:
         or "%" in path.name
         or (bool(suffix) and path.is_file() and suffix not in FLOAT_SUFFIXES | INTEGER_SUFFIXES)
     )
-
-
-def _is_film(output: Path) -> bool:
-    """Whether ``output`` names a film: a film file, numbered pictures, or a folder for them."""
-    from lightstage.exchange.film import FILM_SUFFIXES
-
-    suffix = output.suffix.lower()
-    return suffix in FILM_SUFFIXES or "%" in output.name or not suffix
 
 
 def _set_at(place: int, count: int | None, sets: int) -> int:

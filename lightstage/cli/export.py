@@ -7,6 +7,7 @@ from typing import Any, Literal, cast
 
 import rich_click as click
 
+from lightstage.cli.film_options import STILL_FILM_RATE_HZ
 from lightstage.terminal import (
     PATH,
     json_option,
@@ -17,8 +18,6 @@ from lightstage.terminal import (
     usable_cores,
 )
 
-#: Rate of films of takes that have no rate of their own.
-_STILL_FILM_RATE_HZ = 25.0
 _FORMATS = ["exr", "png", "tiff", "film", "rti", "lights"]
 
 
@@ -241,7 +240,7 @@ def _write_film(
             output,
             picture,
             sets,
-            rate_hz=options["rate_hz"] or fields.rate_hz or _STILL_FILM_RATE_HZ,
+            rate_hz=options["rate_hz"] or fields.rate_hz or STILL_FILM_RATE_HZ,
             codec=options["codec"],
             alpha=options["alpha"],
             exposure_factor=2.0 ** options["exposure"],

@@ -151,10 +151,8 @@ def weights_of_set(
     from lightstage.colour import luminance
     from lightstage.relighting import divide_by_gains, light_weights, studio_environment
 
-    present = (fields.dome.gains > 0).all(axis=1)
-    for set_index, missing in fields.attributes.get("missing") or []:
-        if set_index == index:
-            present = present & (np.arange(fields.lights) != missing)
+    present = np.asarray((fields.dome.gains > 0).all(axis=1))
+    present[fields.missing_lights(index)] = False
     weights = light_weights(
         light, fields.directions, method, present=present, uncovered=uncovered,  # type: ignore[arg-type]
     )  # fmt: skip

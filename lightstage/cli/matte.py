@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import rich_click as click
 
+from lightstage.cli.film_options import check_set
 from lightstage.terminal import (
     PATH,
     json_option,
@@ -108,8 +109,7 @@ def command(
     if sha256 is not None and network is None:
         raise InputError("--sha256 is the hash of a --network file, and there is none.")
     fields = ReflectanceFields.open(take)
-    if chosen is not None and not -len(fields) <= chosen < len(fields):
-        raise InputError(f"--set {chosen}: {take} has {len(fields)} sets, 0 to {len(fields) - 1}.")
+    check_set(fields, take, chosen)
     settings = MatteSettings(rim_light=light == "rim", smoothing=smoothing)
     file = None
     if network is not None:

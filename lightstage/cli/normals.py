@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from lightstage.cli.film_options import check_set
 from lightstage.terminal import (
     PATH,
     json_option,
@@ -135,8 +136,7 @@ def _look(
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg", ".tif", ".tiff"):
         raise InputError(f"{output}: the maps' picture is a .png, .jpg or .tif file.")
     fields = ReflectanceFields.open(take)
-    if not -len(fields) <= index < len(fields):
-        raise InputError(f"--set {index}: {take} has {len(fields)} sets, 0 to {len(fields) - 1}.")
+    check_set(fields, take, index)
     maps = set_maps(fields, index, settings, placement)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_stored(output, maps_picture(maps, fields[index].full_lit))

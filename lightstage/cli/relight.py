@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from lightstage.cli.film_options import (
+    STILL_FILM_FRAMES,
+    STILL_FILM_RATE_HZ,
+    check_set,
+    film_options,
+    is_film,
+)
 from lightstage.cli.light_options import map_options, weight_options
 from lightstage.terminal import (
     PATH,
@@ -25,11 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lightstage.fields import ReflectanceFields
-
-#: Rate of films of a still, and of what has no rate of its own.
-_STILL_FILM_RATE_HZ = 25.0
-#: Frames of a film of a still unless --frames says otherwise: four seconds.
-_STILL_FILM_FRAMES = 100
 
 
 @click.command("relight")
@@ -59,9 +61,7 @@ _STILL_FILM_FRAMES = 100
     show_default=True,
     help="Put the 99th percentile of luminance at 0.8, the same for a whole film.",
 )
-@click.option("--set", "chosen", type=int, metavar="N", help="Only this OLAT set, held still.")
-@click.option("--frames", type=click.IntRange(1), metavar="N", help="Length of the film.")
-@click.option("--rate", "rate_hz", type=click.FloatRange(0.1, 1000), help="Film frames per second.")
+@film_options
 @click.option(
     "--basis",
     "basis_size",
@@ -120,7 +120,6 @@ def command(
     --rotate 0:360 -o turn.mp4[/bold]
     """
     from lightstage.cli.light_options import lighting, weights_of_set
-    from lightstage.errors import InputError
     from lightstage.exchange.film import FilmWriter
     from lightstage.fields import ReflectanceFields
     from lightstage.images import write_image
@@ -129,13 +128,12 @@ def command(
     light = lighting(environment, studio, **options)
     turn_from, turn_to = parse_range(rotate, "--rotate")
     fields = ReflectanceFields.open(take)
-    if chosen is not None and not -len(fields) <= chosen < len(fields):
-        raise InputError(f"--set {chosen}: {take} has {len(fields)} sets, 0 to {len(fields) - 1}.")
+    check_set(fields, take, chosen)
 
-    film = _is_film(output)
+    film = is_film(output)
     still = chosen is not None or len(fields) == 1
     if film:
-        count = frames or (_STILL_FILM_FRAMES if still else len(fields))
+        count = frames or (STILL_FILM_FRAMES if still else len(fields))
         # a full turn ends a step short of where it began, so that the film loops
         angles = [turn_from + (turn_to - turn_from) * index / count for index in range(count)]
         sets = [
@@ -160,7 +158,7 @@ def command(
         with closing(relit):
             write_image(output, next(relit) * brightness)
     else:
-        rate = rate_hz or (None if still else fields.rate_hz) or _STILL_FILM_RATE_HZ
+        rate = rate_hz or (None if still else fields.rate_hz) or STILL_FILM_RATE_HZ
         with (
             closing(relit),
             FilmWriter(output, fields.width, fields.height, rate, overwrite=True) as writer,
@@ -210,14 +208,6 @@ def _summary_db(quality_db: list[float]) -> dict[str, dict[str, float | None]]:
             for which, value in found.items()
         }
     }
-
-
-def _is_film(output: Path) -> bool:
-    """Whether ``output`` names a film: a film file, numbered pictures, or a folder for them."""
-    from lightstage.exchange.film import FILM_SUFFIXES
-
-    suffix = output.suffix.lower()
-    return suffix in FILM_SUFFIXES or "%" in output.name or not suffix
 
 
 def _list_lights(ctx: click.Context) -> None:

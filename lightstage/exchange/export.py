@@ -21,7 +21,6 @@ from lightstage.errors import InputError
 from lightstage.exchange.colour_spaces import COLOUR_SPACES, ColourSpace
 from lightstage.exchange.field_pictures import (
     FieldPicture,
-    missing_lights,
     read_picture,
 )
 from lightstage.exchange.film import FilmWriter
@@ -245,7 +244,7 @@ def _set_facts(fields: ReflectanceFields, index: int, settings: ExportSettings) 
         "lightstage/centre_frame": int(fields.centre_frame[index]),
         "lightstage/exposure_stops": float(settings.exposure_stops),
     }
-    missing = missing_lights(fields, index)
+    missing = fields.missing_lights(index)
     if missing:
         facts["lightstage/missing_lights"] = " ".join(map(str, missing))
     if settings.white_luminance_nits is not None:

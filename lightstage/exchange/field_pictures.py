@@ -132,8 +132,3 @@ def read_picture(
     if picture.name != "albedo" and exposure_factor != 1.0:
         image = image * np.float32(exposure_factor)
     return convert(image, space)
-
-
-def missing_lights(fields: ReflectanceFields, index: int) -> list[int]:
-    """Return the lights that set ``index`` has no picture of."""
-    return [int(light) for place, light in fields.attributes.get("missing") or [] if place == index]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lightstage.colour import to_8bit
 from lightstage.errors import InputError
 from lightstage.exchange.colour_spaces import REC709
-from lightstage.exchange.field_pictures import FieldPicture, missing_lights, read_picture
+from lightstage.exchange.field_pictures import FieldPicture, read_picture
 from lightstage.exchange.light_positions import write_light_positions
 from lightstage.exchange.whole_files import finish_file
 from lightstage.fields import ReflectanceFields
@@ -34,7 +34,7 @@ def rti_pictures(
     Raises:
         InputError: fewer than six are left, too few for any fit.
     """
-    missing = missing_lights(fields, index)
+    missing = fields.missing_lights(index)
     kept = [
         picture
         for picture in pictures

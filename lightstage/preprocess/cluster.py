@@ -6,8 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from lightstage.errors import InputError, LightstageError
 from lightstage.preprocess.worker_process import KEPT_BYTES, starting_workers
@@ -34,7 +33,7 @@ _SETTINGS = {
 
 
 class LocalWorkers:
-    """Worker processes on this machine, started while the caller does something else.
+    """Worker processes on this machine, started while the caller does something else; to be closed.
 
     Args:
         count: how many.
@@ -94,17 +93,6 @@ class LocalWorkers:
         if self._cluster is not None:
             self._cluster.close()
             self._cluster = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 @contextmanager

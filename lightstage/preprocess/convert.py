@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import zarr
 
 from lightstage.aligned_store import FieldsWriter, Kind, olat_shard, write_olat
@@ -16,7 +15,6 @@ from lightstage.preprocess.costs import check_disk
 from lightstage.preprocess.jobs import JobOptions, run_jobs
 from lightstage.preprocess.store import MADE_FROM_FLOWS
 from lightstage.preprocess.virtual import VirtualSets
-from lightstage.preprocess.worker_process import keep_freed_memory
 
 Progress = Callable[[int, int], None]
 
@@ -94,7 +92,5 @@ _sets: VirtualSets | None = None
 def _sets_of_this_process(path: Path) -> VirtualSets:
     global _sets
     if _sets is None or _sets.path != path:
-        cv2.setNumThreads(1)
-        keep_freed_memory()
         _sets = VirtualSets(path)
     return _sets

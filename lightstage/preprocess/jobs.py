@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -123,7 +124,7 @@ def preprocess_take(
         workers = None
         held = store_digest(output)
         if options.scheduler is None and options.workers > 1 and (held is None or not held[2]):
-            workers = stack.enter_context(local_workers(options, options.workers))
+            workers = stack.enter_context(closing(local_workers(options, options.workers)))
         return _preprocess(take, settings, output, kind, options, progress, workers)
 
 
@@ -232,8 +233,7 @@ def plan_job(
         settings = _resolved(take, settings, source, plan)
         costs = estimate(plan, source, settings, len(take.dome), kind)
         view = view_of(plan.sets[0].part, source, settings)
-        cv2.setNumThreads(1)
-        keep_freed_memory()
+        _prepare_process()
         options = MakerOptions(frames_bytes=costs.remembered_bytes)
         maker = SetMaker(source, settings, options)
         seconds = []
@@ -301,8 +301,6 @@ def _maker_of_this_process(work: SetWork) -> SetMaker:
     global _maker
     key = (work.recording, work.settings, work.options)
     if _maker is None or _maker[0] != key:
-        cv2.setNumThreads(1)
-        keep_freed_memory()
         _maker = None  # the old one's memory goes before the new one's comes
         _maker = (key, SetMaker(open_path(work.recording), work.settings, work.options))
     return _maker[1]
@@ -330,6 +328,7 @@ def run_jobs(
         return
     if options.scheduler is None and (options.workers <= 1 or len(todo) == 1):
         global _maker
+        _prepare_process()
         try:
             for item in todo:
                 yield work(item)
@@ -341,9 +340,16 @@ def run_jobs(
             client = stack.enter_context(running_cluster(options.scheduler))
         else:
             if workers is None:
-                workers = stack.enter_context(local_workers(options, len(todo)))
+                workers = stack.enter_context(closing(local_workers(options, len(todo))))
             client = stack.enter_context(workers.client())
         yield from _run_on(client, work, todo)
+
+
+@lru_cache(maxsize=1)
+def _prepare_process() -> None:
+    """Make this process fit to work on units: one thread, and what is freed is kept."""
+    cv2.setNumThreads(1)
+    keep_freed_memory()
 
 
 def local_workers(options: JobOptions, units: int) -> LocalWorkers:
@@ -413,6 +419,7 @@ def _attempt(work: Callable[[Unit], dict[str, Any]], item: Unit) -> dict[str, An
     An error whose traceback cannot be sent (distributed 2026.8) leaves the client waiting for ever.
     """
     try:
+        _prepare_process()
         return work(item)
     except (LightstageError, OSError, MemoryError) as reason:
         return reason

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import zarr
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lightstage.aligned_store import add_image_array, write_image
 from lightstage.errors import FieldsError, LightstageError
 from lightstage.fields import ReflectanceFields
-from lightstage.preprocess.jobs import JobOptions, run_jobs
+from lightstage.preprocess.jobs import JobOptions, local_workers, run_jobs
 from lightstage.preprocess.ledger import Ledger
 from lightstage.relighting.matte import (
     Matte,
@@ -125,11 +125,18 @@ def matte_take(
     needed = sorted({k for i in todo for k in (i - 1, i, i + 1) if 0 <= k < sets})
     first = [index for index in needed if not work.found_path(index).is_file()]
     done, total = 2 * sets - len(first) - len(todo), 2 * sets
-    for phase, units in ((work.find, first), (work.steady, todo)):
-        for _ in run_jobs(phase, units, options):
-            done += 1
-            if progress:
-                progress(done, total)
+    with ExitStack() as stack:
+        workers = None
+        if options.scheduler is None and options.workers > 1 and max(len(first), len(todo)) > 1:
+            both = local_workers(options, max(len(first), len(todo)))  # one start for both
+            workers = stack.enter_context(closing(both))
+        for phase, units in ((work.find, first), (work.steady, todo)):
+            # closed before the workers are: it drains them
+            with closing(run_jobs(phase, units, options, workers)) as made:
+                for _ in made:
+                    done += 1
+                    if progress:
+                        progress(done, total)
     _finish(path, folder, digest, settings, network, ledger, sets)
     return MatteResult(path, sets, len(todo))
 
@@ -151,7 +158,6 @@ class MatteWork:
 
     def find(self, index: int) -> dict[str, Any]:
         """Find a set's matte and keep it."""
-        cv2.setNumThreads(1)
         try:
             alpha = matte_of_set(_open(self.path), index, self.settings, self.network).alpha
         except LightstageError as reason:
@@ -166,7 +172,6 @@ class MatteWork:
 
     def steady(self, index: int) -> dict[str, Any]:
         """Draw a set's matte towards its neighbours' and write it into the store."""
-        cv2.setNumThreads(1)
         fields = _open(self.path)
         alpha = self._found(index)
         neighbours = []

@@ -17,7 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
 import psutil
 import xxhash
@@ -25,13 +24,12 @@ import zarr
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lightstage.aligned_store import HALF_CODEC, write_image
+from lightstage.aligned_store import create_images, write_image
 from lightstage.errors import InputError
 from lightstage.fields import ReflectanceFields
-from lightstage.half_floats import to_half
+from lightstage.half_floats import to_float
 from lightstage.manifest import Manifest
 from lightstage.preprocess.jobs import JobOptions, run_jobs
-from lightstage.preprocess.worker_process import keep_freed_memory
 from lightstage.relighting.photometric_stereo import StereoSettings, SurfaceMaps, surface_maps
 
 #: Called with the number of sets done and the number of all sets.
@@ -80,7 +78,6 @@ class SurfaceWork:
 
     def __call__(self, index: int) -> dict[str, Any]:
         """Make set ``index`` and return figures about it."""
-        cv2.setNumThreads(1)
         maps = set_maps(_fields_of_this_process(self.path), index, self.settings, self.placement)
         for name in SURFACE_ARRAYS:
             write_image(Path(self.path), name, index, getattr(maps, name))
@@ -208,19 +205,10 @@ def _digest(*made_from: str) -> str:
 
 def _create_arrays(group: zarr.Group, fields: ReflectanceFields) -> None:
     """Make the arrays empty; those that stand there are replaced."""
+    size = (len(fields), fields.height, fields.width)
     for name, channels in SURFACE_ARRAYS.items():
-        shape = (len(fields), fields.height, fields.width) + ((3,) if channels == 3 else ())
-        axes = ("set", "height", "width", "xyz" if name == "normal" else "rgb")
-        group.create_array(
-            name,
-            shape=shape,
-            chunks=(1, *shape[1:]),
-            dtype="float16",
-            compressors=[HALF_CODEC.configuration()],
-            fill_value=float("nan"),
-            dimension_names=axes[: len(shape)],
-            overwrite=True,
-        )
+        last_axis = "xyz" if name == "normal" else "rgb"
+        create_images(group, name, size, channels, last_axis=last_axis, overwrite=True)
 
 
 def _is_done(path: Path, index: int) -> bool:
@@ -230,30 +218,21 @@ def _is_done(path: Path, index: int) -> bool:
     )
 
 
-def _images(fields: ReflectanceFields, index: int) -> tuple[NDArray[np.floating], float]:
-    """Return a set's images, as half floats where they are stored so, and their largest value."""
-    if fields.is_virtual:
-        made = fields.read_olat(index)
-        return made, float(np.fmax.reduce(made, axis=None))
-    olat = np.empty((fields.lights, fields.height, fields.width, 3), np.float16)
-    brightest = -np.inf
-    for light in range(fields.lights):
-        picture = fields.read_light(index, light)
-        brightest = max(brightest, float(np.fmax.reduce(picture, axis=None)))
-        olat[light] = to_half(picture)
-    return olat, brightest
+def _images(fields: ReflectanceFields, index: int) -> tuple[NDArray[np.float16], float]:
+    """Return a set's images as they are stored, half floats, and their largest value."""
+    olat = fields.read_stored(index)
+    brightest = [np.fmax.reduce(to_float(image), axis=None) for image in olat]
+    return olat, float(np.fmax.reduce(brightest, initial=-np.inf))
 
 
 @lru_cache(maxsize=1)
 def _fields_of_this_process(path: str) -> ReflectanceFields:
-    keep_freed_memory()
     return ReflectanceFields.open(path)
 
 
 def _check_memory(fields: ReflectanceFields, workers: int) -> None:
     pixels = fields.height * fields.width
-    value_bytes = 4 if fields.is_virtual else 2
-    each = pixels * (3 * fields.lights * value_bytes + 4 * 10 * 2) + _OTHER_BYTES
+    each = pixels * (3 * fields.lights * 2 + 4 * 10 * 2) + _OTHER_BYTES
     free = int(psutil.virtual_memory().available)
     if each * workers > free:
         raise InputError(
