@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from lightstage.head import HeadFile, pose_head, procedural_head
 from lightstage.simulation.camera import SimulatedCamera
 from lightstage.simulation.flow import true_flow, true_flow_to_times
-from lightstage.simulation.head import HeadFile, pose_head, procedural_head
 from lightstage.simulation.mosaic import render_mosaic
 from lightstage.simulation.performer import HeadParameters, Performer
 from lightstage.simulation.render import Scene, render_full_lit, render_lights, render_sum

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from lightstage.raster import rasterise
 from lightstage.simulation.camera import SimulatedCamera
 from lightstage.simulation.performer import Performer
-from lightstage.simulation.raster import rasterise
 
 Array = NDArray[np.float32]
 
@@ -47,7 +47,7 @@ def true_flow_to_times(
     height, width = camera.height, camera.width
     faces = performer.model.faces
     here = performer.vertices(time_s)
-    fragments = rasterise(here, faces, camera)
+    fragments = rasterise(here, faces, camera.pinhole)
     row, column = np.divmod(fragments.pixel, max(fragments.width, 1))
     pixel = (row + fragments.top) * width + column + fragments.left
     place = camera.project(fragments.gather(here))
@@ -70,7 +70,7 @@ def _seen(
     camera: SimulatedCamera,
 ) -> NDArray[np.bool_]:
     """Return which surface points ``(n, 3)``, at pixels ``(n, 2)``, the camera sees."""
-    shown = rasterise(vertices, faces, camera, _FINENESS)
+    shown = rasterise(vertices, faces, camera.pinhole, _FINENESS)
     height, width = camera.height * _FINENESS, camera.width * _FINENESS
     depth = np.full(height * width, np.inf, np.float32)
     front = np.zeros(height * width, np.int32)

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightstage.simulation.parts import PART_NAMES
-from lightstage.simulation.skin import Sculpt
+from lightstage.head.parts import PART_NAMES
+from lightstage.head.skin import Sculpt
+from lightstage.raster import vertex_normals
 
 Array = NDArray[np.float32]
 
@@ -38,24 +39,6 @@ class Horizons:
     sine: Array
     towards: NDArray[np.int64]
     soften: Any
-
-
-def vertex_normals(vertices: Array, faces: NDArray[np.int32]) -> Array:
-    """Return unit normals ``(V, 3)``, faces weighted by area."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    u, w = b - a, c - a
-    normals = np.empty_like(vertices)
-    count = len(vertices)
-    for k in range(3):
-        i, j = (k + 1) % 3, (k + 2) % 3
-        component = u[:, i] * w[:, j] - u[:, j] * w[:, i]
-        total = np.bincount(faces[:, 0], component, count)
-        total += np.bincount(faces[:, 1], component, count)
-        total += np.bincount(faces[:, 2], component, count)
-        normals[:, k] = total
-    return np.asarray(
-        normals / np.maximum(np.sqrt((normals**2).sum(axis=1, keepdims=True)), 1e-12), np.float32
-    )
 
 
 def tangents(places: Array, normals: Array, towards: Array) -> tuple[Array, Array]:

@@ -8,10 +8,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lightstage.simulation import paint
-from lightstage.simulation.head import HeadFile, procedural_head, shape_head
+from lightstage.head import HeadFile, paint, procedural_head, shape_head
+from lightstage.head.skin import sculpt
 from lightstage.simulation.horizon import Horizons, find_horizons
-from lightstage.simulation.skin import sculpt
 
 Array = NDArray[np.float32]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightstage.errors import InputError
-from lightstage.simulation.head import pose_head, procedural_head
+from lightstage.head import pose_head, procedural_head
 from lightstage.simulation.model import PerformerModel, performer_model
 
 Float = NDArray[np.float64]

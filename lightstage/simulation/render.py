@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightstage.dome import Dome
+from lightstage.raster import Fragments, rasterise, vertex_normals
 from lightstage.simulation.camera import SimulatedCamera
-from lightstage.simulation.horizon import vertex_normals
 from lightstage.simulation.model import PerformerModel
-from lightstage.simulation.raster import Fragments, rasterise
 from lightstage.simulation.shading import Surface, shade, surface_of
 
 Array = NDArray[np.float32]
@@ -49,7 +48,7 @@ class Scene:
     @cached_property
     def fragments(self) -> Fragments:
         """The sub-pixels that the performer covers."""
-        return rasterise(self.vertices, self.model.faces, self.camera, SUPERSAMPLING)
+        return rasterise(self.vertices, self.model.faces, self.camera.pinhole, SUPERSAMPLING)
 
     @cached_property
     def members(self) -> NDArray[np.int64]:

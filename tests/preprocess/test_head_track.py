@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from lightstage.errors import InputError
+from lightstage.head import procedural_head
 from lightstage.preprocess.head_track import HeadTrack, find_head, follow_head, track_head
 from lightstage.preprocess.source import CineSource
 from lightstage.sequence import StepKind
 from lightstage.session import Take
 from lightstage.simulation.camera import SimulatedCamera
-from lightstage.simulation.head import procedural_head
 from lightstage.simulation.performer import Performer
 from lightstage.simulation.render import Scene
 

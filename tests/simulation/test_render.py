@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lightstage.dome import Dome
+from lightstage.raster import rasterise
 from lightstage.simulation import (
     Performer,
     Scene,
@@ -17,7 +18,6 @@ from lightstage.simulation import (
     render_sum,
 )
 from lightstage.simulation.model import colouring, identity
-from lightstage.simulation.render import rasterise
 
 CAMERA = SimulatedCamera(256, 192)
 AXES = Dome.from_directions(
@@ -109,7 +109,7 @@ def test_edges_are_mixed_and_matte_counts_coverage(scene: Scene) -> None:
 def test_a_sample_lies_where_the_pinhole_projects_it(scene: Scene) -> None:
     """The rasteriser and ``project`` agree to a hundredth of a pixel, in any window."""
     for supersampling in (1, 2):
-        seen = rasterise(scene.vertices, scene.model.faces, CAMERA, supersampling)
+        seen = rasterise(scene.vertices, scene.model.faces, CAMERA.pinhole, supersampling)
         row, column = np.divmod(seen.pixel, seen.width)
         pixel = np.column_stack([column + seen.left, row + seen.top]) + 0.5
         place = (CAMERA.project(seen.gather(scene.vertices)) + 0.5) * supersampling

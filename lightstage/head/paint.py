@@ -13,14 +13,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightstage.simulation.parts import PART_NAMES
-from lightstage.simulation.sculpture import (
+from lightstage.head.parts import PART_NAMES
+from lightstage.head.sculpture import (
     CORE_M,
     EYE_CENTRE_M,
     MOUTH_HALF_WIDTH_M,
     mouth_line,
 )
-from lightstage.simulation.skin import Sculpt, hair_cover
+from lightstage.head.skin import Sculpt, hair_cover
 
 #: Single precision throughout.
 Array = NDArray[Any]

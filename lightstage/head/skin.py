@@ -12,8 +12,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lightstage.simulation import sculpture
-from lightstage.simulation.parts import (
+from lightstage.head import sculpture
+from lightstage.head.parts import (
     Array,
     Builder,
     Faces,
@@ -24,7 +24,7 @@ from lightstage.simulation.parts import (
     add_teeth,
     unit,
 )
-from lightstage.simulation.sculpture import CORE_M, EYE_CENTRE_M, MOUTH_HALF_WIDTH_M
+from lightstage.head.sculpture import CORE_M, EYE_CENTRE_M, MOUTH_HALF_WIDTH_M
 
 _EYE_POINTS, _MOUTH_POINTS = 44, 60
 _EYE_HALF_WIDTH_M, _UPPER_LID_M, _LOWER_LID_M = 0.0136, 0.0058, 0.0047

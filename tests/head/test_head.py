@@ -7,10 +7,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from lightstage.errors import InputError
+from lightstage.head import rotation_matrices
+from lightstage.head.parts import PART_NAMES
+from lightstage.head.skin import sculpt
 from lightstage.simulation import HeadFile, pose_head, procedural_head
-from lightstage.simulation.head import rotation_matrices
-from lightstage.simulation.parts import PART_NAMES
-from lightstage.simulation.skin import sculpt
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lightstage.simulation.parts import PART_NAMES
-from lightstage.simulation.sculpture import EYE_CENTRE_M, MOUTH_HALF_WIDTH_M, mouth_line
-from lightstage.simulation.skin import Sculpt
+from lightstage.head.parts import PART_NAMES
+from lightstage.head.sculpture import EYE_CENTRE_M, MOUTH_HALF_WIDTH_M, mouth_line
+from lightstage.head.skin import Sculpt
 
 
 def embed(neutral: Sculpt) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -13,20 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightstage.simulation.parts import PART_NAMES
-from lightstage.simulation.sculpture import (
+from lightstage.head.head_file import PARENTS
+from lightstage.head.parts import PART_NAMES
+from lightstage.head.sculpture import (
     EYE_CENTRE_M,
     LID_RADIUS_M,
     MOUTH_HALF_WIDTH_M,
     NECK_END_M,
     mouth_line,
 )
-from lightstage.simulation.skin import Sculpt
+from lightstage.head.skin import Sculpt
 
 Array = NDArray[np.float64]
 
-#: Parents of the joints: global, neck, jaw, left eye, right eye. The root has none.
-PARENTS = (-1, 0, 1, 1, 1)
 NECK, JAW, EYE_LEFT, EYE_RIGHT = 1, 2, 3, 4
 _HINGE_M = (-0.022, 0.004)
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lightstage.simulation.camera import SimulatedCamera
+from lightstage.pinhole import PinholeCamera
 
 Array = NDArray[np.float32]
 
@@ -55,7 +55,7 @@ class Fragments:
 
 
 def rasterise(
-    vertices: Array, faces: NDArray[np.int32], camera: SimulatedCamera, supersampling: int = 1
+    vertices: Array, faces: NDArray[np.int32], camera: PinholeCamera, supersampling: int = 1
 ) -> Fragments:
     """Return what each sample of the camera's picture shows, nearest surface first.
 
@@ -93,6 +93,24 @@ def rasterise(
     )
     found = _extracted(np.asarray(drawn).reshape(-1, 3), front.astype(np.int32))
     return Fragments(left, top, width, height, *found, faces)
+
+
+def vertex_normals(vertices: Array, faces: NDArray[np.int32]) -> Array:
+    """Return unit normals ``(V, 3)``, faces weighted by area."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    u, w = b - a, c - a
+    normals = np.empty_like(vertices)
+    count = len(vertices)
+    for k in range(3):
+        i, j = (k + 1) % 3, (k + 2) % 3
+        component = u[:, i] * w[:, j] - u[:, j] * w[:, i]
+        total = np.bincount(faces[:, 0], component, count)
+        total += np.bincount(faces[:, 1], component, count)
+        total += np.bincount(faces[:, 2], component, count)
+        normals[:, k] = total
+    return np.asarray(
+        normals / np.maximum(np.sqrt((normals**2).sum(axis=1, keepdims=True)), 1e-12), np.float32
+    )
 
 
 def _canvas(name: str, shape: tuple[int, ...], value: float) -> Array:
@@ -144,7 +162,7 @@ def _outward(corners: Array) -> Array:
 
 
 def _frame_around(
-    vertices: Array, camera: SimulatedCamera, supersampling: int
+    vertices: Array, camera: PinholeCamera, supersampling: int
 ) -> tuple[int, int, int, int]:
     """Return left, top, width and height in samples of the window that holds all vertices.
 
@@ -163,15 +181,13 @@ def _frame_around(
     )
 
 
-def _sheared(
-    camera: SimulatedCamera, x: float, y: float, supersampling: int
-) -> NDArray[np.float64]:
+def _sheared(camera: PinholeCamera, x: float, y: float, supersampling: int) -> NDArray[np.float64]:
     """Return the world-to-camera matrix whose picture's middle is the sample ``(x, y)``.
 
     The rasteriser's own axis always ends in the middle: shearing along it moves that place.
     """
     focal = camera.focal_px * supersampling
     shear = np.eye(4)
-    shear[0, 2] = (x - 0.5 * camera.width * supersampling) / focal
-    shear[1, 2] = -(y - 0.5 * camera.height * supersampling) / focal
+    shear[0, 2] = (x - (camera.centre[0] + 0.5) * supersampling) / focal
+    shear[1, 2] = -(y - (camera.centre[1] + 0.5) * supersampling) / focal
     return np.asarray(shear @ camera.world_to_camera)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lightstage.simulation.sculpture import EYE_CENTRE_M, EYE_RADIUS_M
+from lightstage.head.sculpture import EYE_CENTRE_M, EYE_RADIUS_M
 
 #: Single precision throughout.
 Array = NDArray[Any]

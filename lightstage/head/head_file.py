@@ -1,23 +1,23 @@
 """The head model in the FLAME file format, and FLAME's function G that poses it.
 
-``procedural_head()`` is made by our code alone and is free to ship. A user's own FLAME file has the
+``procedural_head()`` makes one by our code alone, free to ship. A user's own FLAME file has the
 same arrays, so whatever reads one reads the other.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightstage.errors import InputError
-from lightstage.simulation import bases, landmarks, paint
-from lightstage.simulation.skin import sculpt
 
 Float = NDArray[np.float64]
 
+#: Parents of the joints: global, neck, jaw, left eye, right eye. The root has none.
+PARENTS = (-1, 0, 1, 1, 1)
 #: Root joint's parent in ``kintree_table``, as in FLAME's own file.
 NO_PARENT = 0xFFFFFFFF
 
@@ -67,42 +67,6 @@ class HeadFile:
     @cached_property
     def _corrective_rows(self) -> Float:
         return np.ascontiguousarray(self.posedirs.reshape(-1, self.posedirs.shape[2]).T)
-
-
-@lru_cache(maxsize=1)
-def procedural_head() -> HeadFile:
-    """Return the mean procedural head; the same one at each call. Takes 2 to 3 s the first time."""
-    neutral = sculpt()
-    template = neutral.vertices.astype(np.float64)
-    regressor = bases.joint_regressor(neutral)
-    vt, ft = paint.texture_coordinates(neutral)
-    faces, barycentric = landmarks.embed(neutral)
-    roughness, specular = paint.highlights(neutral)
-    head = HeadFile(
-        v_template=template,
-        f=neutral.faces.astype(np.uint32),
-        shapedirs=np.concatenate(
-            [bases.basis(neutral, bases.IDENTITY), bases.basis(neutral, bases.EXPRESSION)], axis=2
-        ),
-        posedirs=bases.pose_correctives(neutral),
-        J_regressor=regressor,
-        kintree_table=np.array([(NO_PARENT, *bases.PARENTS[1:]), range(5)], dtype=np.int64),
-        weights=bases.skinning_weights(neutral),
-        J=regressor @ template,
-        vt=vt,
-        ft=ft,
-        texture=paint.paint(neutral, vt, ft, paint.Colouring()),
-        landmark_faces=faces,
-        landmark_barycentric=barycentric,
-        shape_count=len(bases.IDENTITY),
-        expression_names=tuple(bases.EXPRESSION),
-        roughness=roughness,
-        specular=specular,
-    )
-    for array in vars(head).values():
-        if isinstance(array, np.ndarray):
-            array.setflags(write=False)
-    return head
 
 
 def pose_head(head: HeadFile, shape: ArrayLike, expression: ArrayLike, pose: ArrayLike) -> Float:
@@ -155,7 +119,7 @@ def skin_head(head: HeadFile, shaped: Float, joints: Float, pose: ArrayLike) -> 
     used = np.flatnonzero(elements)
     posed = shaped + (elements[used] @ head._corrective_rows[used]).reshape(-1, 3)
     transforms = np.zeros((len(joints), 3, 4))
-    for joint, parent in enumerate(bases.PARENTS):
+    for joint, parent in enumerate(PARENTS):
         local = np.column_stack([rotations[joint], joints[joint]])
         if parent >= 0:
             base = transforms[parent]

@@ -1,0 +1,1 @@
+"""The parametric head: its torch model, landmarks, face capture and what is done with parameters."""
