@@ -6,6 +6,7 @@ same arrays, so whatever reads one reads the other.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +24,19 @@ NO_PARENT = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, eq=False)
+class TextureBasis:
+    """How textures vary between people: ``mean + components @ coefficients``.
+
+    ``mean`` (size, size, 3) float32 and ``components`` (size, size, 3, n) float16, both RGB, top
+    row first, **display-encoded** (sRGB) with 1.0 as white; ``space`` is ``"FLAME"`` or ``"BFM"``.
+    """
+
+    mean: NDArray[np.float32]
+    components: NDArray[np.float16]
+    space: str
+
+
+@dataclass(frozen=True, eq=False)
 class HeadFile:
     """The arrays of a FLAME file; metres, +Y up, +Z out of the face, +X the subject's left.
 
@@ -34,6 +48,10 @@ class HeadFile:
     [0, 1], top row first; ``landmark_faces`` (68,) and ``landmark_barycentric`` (68, 3), in the
     iBUG order.
     ``roughness`` (V,) and ``specular`` (V,): the highlight's width and strength.
+
+    A head may lack texture coordinates, texture or landmarks: these arrays then have no rows.
+    Optional: ``contour_faces`` (79, 17) and ``contour_barycentric`` (79, 17, 3), the first 17
+    landmarks by head yaw (rows 0 to 39 degrees, then -1 to -39); ``texture_basis``.
     """
 
     v_template: Float
@@ -53,6 +71,40 @@ class HeadFile:
     expression_names: tuple[str, ...]
     roughness: NDArray[np.float32]
     specular: NDArray[np.float32]
+    contour_faces: NDArray[np.int64] | None = None
+    contour_barycentric: NDArray[np.float64] | None = None
+    texture_basis: TextureBasis | None = None
+
+    @property
+    def has_texture(self) -> bool:
+        """Whether there are a texture and the coordinates to lay it on the mesh with."""
+        return len(self.texture) > 0 and len(self.vt) > 0
+
+    @property
+    def has_landmarks(self) -> bool:
+        """Whether the 68 landmarks are embedded."""
+        return len(self.landmark_faces) > 0
+
+    def save(self, path: str | os.PathLike[str], *, compress: bool = True) -> None:
+        """Write the head to an ``.npz`` of plain arrays and one JSON text, never a pickle.
+
+        Raises:
+            InputError: arrays that do not fit together, or a file that cannot be written.
+        """
+        from lightstage.head.head_storage import save_head
+
+        save_head(self, path, compress=compress)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> HeadFile:
+        """Read a head that :meth:`save` wrote; no code in it can run.
+
+        Raises:
+            InputError: no such file, not a head, or arrays that do not fit together.
+        """
+        from lightstage.head.head_storage import load_head
+
+        return load_head(path)
 
     @property
     def expression_count(self) -> int:
