@@ -106,6 +106,16 @@ class HeadFile:
 
         return load_head(path)
 
+    def check(self, name: str) -> None:
+        """Check that the arrays fit together.
+
+        Raises:
+            InputError: they do not; the text names ``name``, the array and what was expected.
+        """
+        from lightstage.head.head_storage import check_head
+
+        check_head(self, name)
+
     @property
     def expression_count(self) -> int:
         """How many of ``shapedirs``' components are expressions."""

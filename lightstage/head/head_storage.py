@@ -82,7 +82,8 @@ def load_head(path: str | os.PathLike[str]) -> HeadFile:
     """Read and check a head that :func:`save_head` wrote."""
     name = os.fspath(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # opened here: numpy leaves a file open that is no archive
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not isinstance(file, np.lib.npyio.NpzFile) or "about" not in file:
                 raise ValueError
             about = json.loads(str(file["about"]))

@@ -7,7 +7,10 @@ import rich_click as click
 from lightstage import __version__
 from lightstage.terminal import CommandGroup
 
-COMMAND_GROUPS: dict[str, tuple[str, ...]] = {"Data": ("inspect",)}
+COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
+    "Data": ("inspect",),
+    "Heads": ("convert-head", "parameters", "statistics", "retarget", "resample"),
+}
 
 
 class RelightModelGroup(CommandGroup):

@@ -25,6 +25,7 @@ from lightstage.errors import InputError
 #: FLAME's largest file has 0.1 GB, its texture space's 1.3 (which is no pickle).
 LARGEST_FILE_BYTES = 2**30
 _DEEPEST = 32
+_OPCODES = {op.code.encode("latin1"): op for op in pickletools.opcodes}
 #: Whatever a damaged pickle may raise.
 _UNREADABLE = (
     pickle.UnpicklingError,
@@ -386,8 +387,16 @@ def _loaded(data: bytes, path: Path, what: str) -> Any:
 
 def _check_opcodes(data: bytes) -> None:
     """Refuse what would cost memory or need not be there, before anything is built."""
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(str(argument)) > count:
+    file = io.BytesIO(data)
+    for count in range(len(data)):
+        opcode = _OPCODES[file.read(1)]
+        argument: Any = None
+        if opcode.name == "STRING":
+            # pickletools takes it for ASCII; Python 2 wrote an array's bytes so
+            file.readline()
+        elif opcode.arg is not None:
+            argument = opcode.arg.reader(file)
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > count:
             raise ValueError("a memo beyond all objects")
         if opcode.name in ("GLOBAL", "INST"):
             full = str(argument).replace(" ", ".")
@@ -395,6 +404,9 @@ def _check_opcodes(data: bytes) -> None:
                 raise _RefusedError(full)
         if opcode.name.startswith("EXT"):
             raise _RefusedError(f"extension {argument}")
+        if opcode.name == "STOP":
+            return
+    raise ValueError("a pickle without an end")
 
 
 def _resolved(value: Any, depth: int) -> Any:
