@@ -6,8 +6,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightstage.head.parts import PART_NAMES
-from lightstage.head.sculpture import EYE_CENTRE_M, MOUTH_HALF_WIDTH_M, mouth_line
+from lightstage.head.sculpture import (
+    EYE_CENTRE_M,
+    EYE_HALF_WIDTH_M,
+    MOUTH_HALF_WIDTH_M,
+    brow_line,
+    lid_edge,
+    mouth_line,
+    surface_from_core,
+    surface_from_front,
+    vermilion,
+)
 from lightstage.head.skin import Sculpt
+
+#: Where from the contour is seen.
+_CAMERA_M = 1.3
+#: Landmarks 42 to 47: how far along the eye, and on which lid.
+_LID_POINTS = (
+    (-1.0, True),
+    (-0.38, True),
+    (0.38, True),
+    (1.0, True),
+    (0.40, False),
+    (-0.36, False),
+)
 
 
 def embed(neutral: Sculpt) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -40,71 +62,106 @@ def _nearest_weights(
     return np.asarray(weights / weights.sum())
 
 
-def _on_lips(at: float, up_m: float) -> tuple[float, float, float]:
-    """Return the place on the lips ``at`` from the middle and ``up_m`` above their line."""
-    line = float(mouth_line(np.array([at], np.float32))[0])
-    return at, line + up_m, 0.092 - 22.0 * at**2
+def _on_lips(at: float, share: float) -> tuple[float, float, float]:
+    """Return a place on the lips ``at`` from the middle.
+
+    ``share`` of the red's height away from the lips' line, positive up.
+    """
+    x = np.array([at], np.float32)
+    upper, lower = (float(side[0]) for side in vermilion(x))
+    line = float(mouth_line(x)[0])
+    away = share * (upper if share > 0 else lower)
+    return _seen(at, line + away)
+
+
+def _seen(x: float, y: float) -> tuple[float, float, float]:
+    """Return the foremost place of the skin at ``x`` and ``y``."""
+    found = surface_from_front(np.array([[x, y]], np.float32))[0]
+    return float(found[0]), float(found[1]), float(found[2])
+
+
+def _contour() -> list[tuple[float, float, float]]:
+    """Return the left half of the face's outline as the camera sees it, from the ear to the chin.
+
+    In front of the ears, without the neck; evenly spaced along the outline.
+    """
+    index = np.arange(60000)
+    height = 1.0 - (2.0 * index + 1.0) / len(index)
+    around = index * np.pi * (3.0 - np.sqrt(5.0))
+    level = np.sqrt(1.0 - height**2)
+    directions = np.column_stack([level * np.cos(around), height, level * np.sin(around)])
+    directions = directions[(directions[:, 0] > -0.01) & (directions[:, 1] < 0.75)]
+    points = surface_from_core(directions.astype(np.float32), below=False).astype(np.float64)
+    points = points[(points[:, 2] > 0.006) & (np.abs(points[:, 1]) < 0.14)]
+    centre = np.array([0.0, -0.030])
+    flat = points[:, :2] / (1.0 - points[:, 2:] / _CAMERA_M) - centre
+    turn = np.arctan2(flat[:, 0], -flat[:, 1])
+    reach = np.hypot(flat[:, 0], flat[:, 1])
+    slots = np.linspace(0.0, np.deg2rad(135.0), 136)
+    rim = []
+    for middle in slots:
+        near = np.flatnonzero(np.abs(turn - middle) < np.deg2rad(1.5))
+        rim.append(points[near[reach[near].argmax()]])
+    outline = np.array(rim)
+    outline[0, 0] = 0.0
+    start = int(np.argmax(outline[:, 1] > EYE_CENTRE_M[1] + 0.001))
+    outline = outline[: start + 1]
+    # evenly along the outline as it is seen
+    steps = np.linalg.norm(np.diff(outline[:, :2], axis=0), axis=1)
+    length = np.concatenate([[0.0], np.cumsum(steps)])
+    at = np.linspace(0.0, length[-1], 9)
+    even = np.column_stack([np.interp(at, length, outline[:, k]) for k in range(3)])
+    return [(float(x), float(y), float(z)) for x, y, z in even]
 
 
 def _places() -> NDArray[np.float64]:
     """Return the landmarks' places in head coordinates ``(68, 3)``; 0 is on the subject's right."""
-    jaw_left = [
-        (0.073, 0.010, 0.012),
-        (0.071, -0.012, 0.012),
-        (0.068, -0.034, 0.013),
-        (0.064, -0.056, 0.014),
-        (0.057, -0.077, 0.022),
-        (0.047, -0.096, 0.034),
-        (0.034, -0.110, 0.050),
-        (0.018, -0.118, 0.067),
-    ]
+    contour = _contour()
+    chin, jaw_left = contour[0], contour[:0:-1]
     brow_left = [
-        (0.011, 0.0325, 0.087),
-        (0.020, 0.036, 0.086),
-        (0.029, 0.038, 0.082),
-        (0.038, 0.0365, 0.075),
-        (0.046, 0.032, 0.066),
+        _seen(x, float(brow_line(np.array([x]))[0]) + 0.0008)
+        for x in (0.0125, 0.0205, 0.0290, 0.0375, 0.0455)
     ]
-    nose = [(0.0, 0.014, 0.092), (0.0, 0.002, 0.098), (0.0, -0.010, 0.106), (0.0, -0.024, 0.114)]
-    under = [(0.0125, -0.0405, 0.095), (0.0065, -0.0425, 0.100), (0.0, -0.044, 0.103)]
-    x, y, z = (float(c) for c in EYE_CENTRE_M)
-    eye_left = [
-        (x - 0.0136, y - 0.001, z + 0.012),
-        (x - 0.0055, y + 0.0051, z + 0.014),
-        (x + 0.0055, y + 0.0058, z + 0.014),
-        (x + 0.0136, y + 0.001, z + 0.008),
-        (x + 0.0055, y - 0.0040, z + 0.014),
-        (x - 0.0055, y - 0.0047, z + 0.014),
-    ]
+    nose = [_seen(0.0, y) for y in (0.0135, 0.0025, -0.0090, -0.0205)]
+    under = [(0.0122, -0.0350, 0.0930), (0.0062, -0.0365, 0.0985), (0.0, -0.0375, 0.1000)]
+    eye_left = [_on_lid(t, upper) for t, upper in _LID_POINTS]
     w, lip = MOUTH_HALF_WIDTH_M, _on_lips
     outer = [
-        lip(-w, 0),
-        lip(-0.015, 0.0055),
-        lip(-0.005, 0.0078),
-        lip(0, 0.0070),
-        lip(0.005, 0.0078),
-        lip(0.015, 0.0055),
-        lip(w, 0),
-        lip(0.014, -0.0088),
-        lip(0.006, -0.0112),
-        lip(0, -0.0117),
-        lip(-0.006, -0.0112),
-        lip(-0.014, -0.0088),
+        lip(-w, 0.0),
+        lip(-0.0140, 1.0),
+        lip(-0.0048, 1.0),
+        lip(0.0, 1.0),
+        lip(0.0048, 1.0),
+        lip(0.0140, 1.0),
+        lip(w, 0.0),
+        lip(0.0140, -1.0),
+        lip(0.0062, -1.0),
+        lip(0.0, -1.0),
+        lip(-0.0062, -1.0),
+        lip(-0.0140, -1.0),
     ]
     inner = [
-        lip(-0.022, 0.0),
-        lip(-0.007, 0.0006),
-        lip(0, 0.0006),
-        lip(0.007, 0.0006),
-        lip(0.022, 0.0),
-        lip(0.007, -0.0008),
-        lip(0, -0.0008),
-        lip(-0.007, -0.0008),
+        lip(-0.0215, 0.01),
+        lip(-0.0075, 0.08),
+        lip(0.0, 0.08),
+        lip(0.0075, 0.08),
+        lip(0.0215, 0.01),
+        lip(0.0075, -0.08),
+        lip(0.0, -0.08),
+        lip(-0.0075, -0.08),
     ]
     flip = [(-px, py, pz) for px, py, pz in jaw_left]
     eye_right = [(-px, py, pz) for px, py, pz in (eye_left[k] for k in (3, 2, 1, 0, 5, 4))]
-    places = flip + [(0.0, -0.120, 0.076)] + jaw_left[::-1]
+    places = [*flip, chin, *jaw_left[::-1]]
     places += [(-px, py, pz) for px, py, pz in brow_left[::-1]] + brow_left
     places += nose + [(-px, py, pz) for px, py, pz in under[:2]] + under[::-1]
     places += eye_right + eye_left + outer + inner
     return np.array(places)
+
+
+def _on_lid(share: float, upper: bool) -> tuple[float, float, float]:
+    """Return a place at a left lid's edge, ``share`` of the half width from its middle."""
+    across = share * EYE_HALF_WIDTH_M
+    edge = float(lid_edge(np.array([across]), np.array([upper]))[0])
+    x, y = float(EYE_CENTRE_M[0]) + across, float(EYE_CENTRE_M[1]) + edge
+    return _seen(x, y + (0.0002 if upper else -0.0002))

@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 
 from lightstage.head.parts import PART_NAMES
 from lightstage.head.sculpture import (
-    CORE_M,
     EYE_CENTRE_M,
+    EYE_HALF_WIDTH_M,
+    EYE_TILT_M,
     MOUTH_HALF_WIDTH_M,
+    brow_line,
+    lid_edge,
     mouth_line,
+    vermilion,
 )
 from lightstage.head.skin import Sculpt, hair_cover
 
@@ -42,6 +46,7 @@ _CORNER_OF_PART = {
     "eye_left": "eye",
     "eye_right": "eye",
     "ear": "ear",
+    "tongue": "mouth",
 }
 
 
@@ -59,8 +64,7 @@ class Colouring:
 
 def texture_coordinates(neutral: Sculpt) -> tuple[Array, NDArray[np.uint32]]:
     """Return ``vt`` (V, 2) in [0, 1], v upwards, and ``ft`` (F, 3)."""
-    direction = neutral.vertices - CORE_M
-    direction = direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    direction = neutral.direction
     ahead = np.array([0.0, 0.33, 0.944], np.float32)
     up = np.array([0.0, 0.944, -0.33], np.float32)
     across, above = direction[:, 0], direction @ up
@@ -72,10 +76,14 @@ def texture_coordinates(neutral: Sculpt) -> tuple[Array, NDArray[np.uint32]]:
         local = neutral.local[members].copy()
         if corner == "eye" or corner == "teeth":
             local[:, 0] = 0.5 + 0.49 * local[:, 0]
+        if corner == "teeth":
+            local[:, 1] = 1.0 - local[:, 1]
         if corner == "eye":
             local[:, 1] = 0.5 + 0.49 * local[:, 1]
         if name == "lid_edge":
             local = 0.06 + 0.2 * local + np.array([0.7, 0.0], np.float32)
+        if name == "tongue":
+            local = np.column_stack([0.44 + 0.2 * local[:, 0], 0.05 + 0.9 * local[:, 1]])
         if name == "mouth_bag":
             local = np.column_stack([np.full(len(local), 0.2), 0.05 + 0.9 * local[:, 1]])
         vt[members] = np.array(_CORNERS[corner], np.float32) + _CORNER * np.clip(local, 0.01, 0.99)
@@ -175,41 +183,41 @@ def _paint_skin(p: Array, colouring: Colouring, rng: np.random.Generator) -> Arr
         nonlocal rgb
         rgb = rgb * (1.0 + mask[:, None] * (np.array(factor, np.float32) - 1.0))
 
-    red = _bell(x - 0.040, 0.016) * _bell(y + 0.022, 0.016) + _bell(x, 0.013) * _bell(
-        y + 0.03, 0.012
+    red = _bell(x - 0.040, 0.015) * _bell(y + 0.018, 0.014) + 0.8 * _bell(x, 0.013) * _bell(
+        y + 0.027, 0.011
     )
-    tint(front * red * (0.6 + 0.12 * mottle), (1.06, 0.82, 0.79))
-    tint(front * _bell(x - 0.030, 0.014) * _bell(y + 0.001, 0.006), (0.86, 0.78, 0.80))
-    tint(front * _bell(x - 0.0315, 0.017) * _bell(y - 0.021, 0.006), (0.90, 0.82, 0.80))
-    tint(front * _bell(x, 0.05) * _bell(y - 0.062, 0.02), (1.05, 1.04, 1.02))
-    beard = _step(y, -0.030, -0.050) * _step(z, 0.0, 0.03) * _step(y, -0.135, -0.118)
-    beard = beard * (1.0 - _bell(x, 0.006) * _bell(y + 0.035, 0.02))
+    ruddy = red + 0.5 * _bell(x, 0.016) * _bell(y + 0.094, 0.009)
+    tint(front * ruddy * (0.62 + 0.12 * mottle), (1.05, 0.82, 0.79))
+    tint(front * _bell(x - 0.030, 0.012) * _bell(y + 0.003, 0.005), (0.88, 0.80, 0.82))
+    tint(front * _bell(x - 0.0318, 0.015) * _bell(y - 0.0205, 0.0045), (0.88, 0.80, 0.78))
+    tint(front * _bell(x, 0.05) * _bell(y - 0.058, 0.018), (1.05, 1.04, 1.02))
+    beard = _step(y, -0.030, -0.046) * _step(z, 0.0, 0.03) * _step(y, -0.122, -0.106)
+    beard = beard * _step(y + 1.1 * np.maximum(x - 0.030, 0.0), -0.020, -0.044)
+    beard = beard * (1.0 - 0.6 * _bell(x, 0.006) * _bell(y + 0.036, 0.014))
     speckle = np.clip(0.55 + 0.55 * _noise(rng, 1).ravel(), 0.0, 1.4)
     tint(np.float32(colouring.stubble) * beard * speckle, (0.50, 0.52, 0.58))
     spots = np.clip(_noise(rng, 3).ravel() - 1.9, 0.0, 0.8) / 0.8
     tint(front * colouring.freckles * spots * _step(y, 0.06, 0.0), (0.55, 0.42, 0.36))
     # creases that are too fine for the mesh
-    fold = _bell(x - (0.020 + 0.55 * np.maximum(-0.036 - y, 0)), 0.0013) * _step(y, -0.033, -0.040)
-    fold = fold * _step(y, -0.066, -0.056)
-    tint(0.30 * front * fold, (0.6, 0.5, 0.5))
-    for height in (0.054, 0.063):
+    fold = _bell(x - (0.0185 + 0.62 * np.maximum(-0.031 - y, 0)), 0.0016)
+    fold = fold * _step(y, -0.029, -0.036) * _step(y, -0.056, -0.046)
+    tint(0.28 * front * fold, (0.6, 0.5, 0.5))
+    for height in (0.052, 0.061):
         line = _bell(y - height - 4.0 * x**2 + 0.0012 * np.sin(160.0 * p[:, 0]), 0.0007)
-        tint(0.16 * front * line * _step(x, 0.038, 0.02), (0.6, 0.5, 0.5))
-    nostril = np.exp(-(((x - 0.0068) / 0.0036) ** 2) - ((y + 0.0440) / 0.0026) ** 2) * front
-    tint(np.clip(1.5 * nostril, 0, 1) * _step(z, 0.085, 0.09), (0.22, 0.14, 0.12))
+        tint(0.13 * front * line * _step(x, 0.038, 0.02), (0.6, 0.5, 0.5))
+    nostril = np.exp(-(((x - 0.0068) / 0.0036) ** 2) - ((y + 0.0372) / 0.0026) ** 2) * front
+    tint(np.clip(1.4 * nostril, 0, 1) * _step(z, 0.082, 0.087), (0.22, 0.14, 0.12))
 
     lips = _lip_mask(p)
-    stripes = 1.0 + 0.06 * np.sin(1900.0 * p[:, 0] + 0.8 * mottle)
-    lip_colour = base * np.array([0.88, 0.54, 0.58], np.float32) * stripes[:, None]
-    rgb = rgb + lips[:, None] * (lip_colour * np.exp(0.04 * mottle)[:, None] - rgb)
-    seam = _bell(y - mouth_line(p[:, 0]), 0.0011) * _step(x, MOUTH_HALF_WIDTH_M, 0.022) * front
-    tint(seam, (0.42, 0.30, 0.30))
+    stripes = 1.0 + 0.05 * np.sin(1900.0 * p[:, 0] + 0.8 * mottle)
+    redness = np.array([0.92, 0.56, 0.58], np.float32)
+    lip_colour = base * redness * stripes[:, None]
+    rgb = rgb + (0.85 * lips)[:, None] * (lip_colour * np.exp(0.04 * mottle)[:, None] - rgb)
+    seam = _bell(y - mouth_line(p[:, 0]), 0.0008) * _step(x, MOUTH_HALF_WIDTH_M, 0.022) * front
+    tint(0.8 * seam, (0.42, 0.26, 0.26))
 
     hair_rgb = np.array(colouring.hair, np.float32)
-    dx, dy = (x - EYE_CENTRE_M[0]) / 0.0136, y - EYE_CENTRE_M[1]
-    lid = np.where(dy > 0, 0.0058, 0.0047) * np.sqrt(np.clip(1.0 - dx**2, 0.0, 1.0))
-    lash = _bell(np.abs(dy) - lid - 0.0002, 0.0009) * _step(np.abs(dx), 1.10, 0.98) * front
-    rgb = rgb * (1.0 - lash * np.where(dy > 0, 0.82, 0.38))[:, None]
+    rgb = _lashes(rgb, p)
     rgb = _brows(rgb, p, hair_rgb, _noise(rng, 1).ravel())
     cover = hair_cover(
         p + 0.0025 * _noise(rng, 2).ravel()[:, None] * np.array([0, 1, 0], np.float32)
@@ -219,28 +227,46 @@ def _paint_skin(p: Array, colouring: Colouring, rng: np.random.Generator) -> Arr
     return np.asarray(rgb + cover[:, None] * (hair - rgb), np.float32)
 
 
+def _lashes(rgb: Array, p: Array) -> Array:
+    """Return the skin with lashes along the lids' edges and the crease above the upper lid."""
+    across, up = np.abs(p[:, 0]) - EYE_CENTRE_M[0], p[:, 1] - EYE_CENTRE_M[1]
+    t = across / EYE_HALF_WIDTH_M
+    front = _step(p[:, 2], 0.035, 0.05)
+    upper = up > EYE_TILT_M * np.clip(t, -1.0, 1.0)
+    gap = np.abs(up - lid_edge(across, upper))
+    ends = _step(np.abs(t), 1.16, 1.0) * front
+    outward = 0.75 + 0.25 * np.clip(t, -1.0, 1.0)
+    lash = np.where(upper, 0.88 * _bell(gap, 0.00085) * outward, 0.42 * _bell(gap, 0.0006)) * ends
+    rgb = rgb * (1.0 - lash[:, None])
+    crease = _bell(up - lid_edge(0.93 * across, upper) - 0.0036 + 0.0012 * t * t, 0.0006)
+    crease = crease * upper * _step(np.abs(t), 1.12, 0.9) * front
+    return np.asarray(
+        rgb * (1.0 - crease[:, None] * np.array([0.30, 0.42, 0.42], np.float32)), np.float32
+    )
+
+
 def _brows(rgb: Array, p: Array, hair: Array, noise: Array) -> Array:
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
-    along = (x - 0.0105) / 0.037
-    middle = 0.0335 + 0.0062 * np.sin(np.clip(along, 0.0, 1.15) * 2.35) - 0.0035 * along**2
-    thick = 0.0036 * np.clip(1.1 - 0.75 * along, 0.15, 1.0)
-    mask = (
-        np.exp(-(((y - middle) / thick) ** 2)) * _step(along, -0.08, 0.06) * _step(along, 1.1, 0.85)
+    along = (x - 0.0115) / 0.0365
+    middle = brow_line(x)
+    thick = 0.0034 * np.clip(1.12 - 0.72 * np.clip(along, 0.0, 1.2), 0.2, 1.0)
+    edge = (y - middle) / thick
+    mask = np.exp(-(np.abs(edge) ** 2.6))
+    mask = mask * _step(along, -0.10, 0.10) * _step(along, 1.08, 0.80)
+    # single hairs: they stand up near the nose and lie along the brow farther out
+    lean = np.sin(
+        2300.0 * x - 1700.0 * (y - middle) * np.clip(1.1 - along, 0.05, 1.2) + 1.4 * noise
     )
-    lean = np.sin(2600.0 * x - 1500.0 * (y - middle) * (1.2 - along) + 1.3 * noise)
-    mask = np.clip(mask * (0.80 + 0.30 * lean), 0.0, 1.0) * (z > 0.03)
-    return np.asarray(rgb + 0.85 * mask[:, None] * (0.8 * hair - rgb), np.float32)
+    mask = np.clip(mask * (0.86 + 0.34 * lean + 0.10 * noise), 0.0, 1.0) * (z > 0.03)
+    return np.asarray(rgb + 0.92 * mask[:, None] * (0.62 * hair - rgb), np.float32)
 
 
 def _lip_mask(p: Array) -> Array:
     """Return how much each ``(n, 3)`` place is the lips' red, 0 to 1."""
-    x, z = np.abs(p[:, 0]), p[:, 2]
+    upper, lower = vermilion(p[:, 0])
     across = p[:, 1] - mouth_line(p[:, 0])
-    t = np.clip(x / MOUTH_HALF_WIDTH_M, 0.0, 1.0)
-    upper = 0.0071 * (1.0 - t**1.8) - 0.0016 * np.exp(-((x / 0.0034) ** 2))
-    lower = 0.0103 * (1.0 - t**2.2)
     edge = np.where(across > 0, upper - across, lower + across)
-    return np.asarray(_step(edge, -0.0006, 0.0008) * _step(z, 0.045, 0.055), np.float32)
+    return np.asarray(_step(edge, -0.0006, 0.0010) * _step(p[:, 2], 0.045, 0.055), np.float32)
 
 
 def _paint_eye(x: Array, y: Array, colouring: Colouring, rng: np.random.Generator) -> Array:
@@ -276,18 +302,25 @@ def _paint_ear(x: Array, y: Array, colouring: Colouring, rng: np.random.Generato
 
 def _paint_mouth(x: Array, y: Array, colouring: Colouring, rng: np.random.Generator) -> Array:
     deep = np.clip((y - 0.05) / 0.9, 0.0, 1.0)[..., None]
-    bag = np.array([0.30, 0.10, 0.09], np.float32) * (1.0 - deep) ** 6 + np.array(
-        [0.012, 0.005, 0.005], np.float32
-    )
+    lip = np.array(colouring.skin, np.float32) * np.array([0.85, 0.46, 0.46], np.float32)
+    bag = lip * (1.0 - deep) ** 5 + np.array([0.055, 0.016, 0.015], np.float32)
+    tongue = np.array([0.42, 0.17, 0.16], np.float32) * (1.0 - 0.75 * deep)
     lid = np.array(colouring.skin, np.float32) * np.array([0.9, 0.62, 0.60], np.float32)
-    return np.asarray(np.where((x > 0.5)[..., None], lid, bag), np.float32)
+    inside = np.where((x > 0.4)[..., None], tongue, bag)
+    return np.asarray(np.where((x > 0.7)[..., None], lid, inside), np.float32)
 
 
 def _paint_teeth(x: Array, y: Array, colouring: Colouring, rng: np.random.Generator) -> Array:
-    gaps = np.abs(np.sin(np.pi * 7.0 * (x - 0.5) / 0.98)) ** 0.25
-    gum = _step(y, 0.25, 0.12)[..., None]
-    tooth = np.array([0.58, 0.54, 0.44], np.float32) * (0.45 + 0.55 * gaps)[..., None]
-    return np.asarray(tooth + gum * (np.array([0.42, 0.18, 0.16], np.float32) - tooth), np.float32)
+    # fourteen teeth, the middle gap at 0.5; gums rise between them
+    turn = 7.0 * (x - 0.5) / 0.49
+    gaps = np.abs(np.sin(np.pi * turn)) ** 0.3
+    down = 1.0 - y
+    ivory = np.array([0.62, 0.57, 0.46], np.float32) * (0.50 + 0.50 * gaps)[..., None]
+    ivory = ivory * (0.86 + 0.14 * np.clip(down / 0.8, 0.0, 1.0))[..., None]
+    gum = _step(down + 0.10 * gaps, 0.42, 0.34)
+    return np.asarray(
+        ivory + gum[..., None] * (np.array([0.44, 0.19, 0.17], np.float32) - ivory), np.float32
+    )
 
 
 def _noise(rng: np.random.Generator, texels: float) -> Array:

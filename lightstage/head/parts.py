@@ -15,7 +15,15 @@ from lightstage.head.sculpture import EYE_CENTRE_M, EYE_RADIUS_M
 Array = NDArray[Any]
 Faces = NDArray[np.int32]
 PartName = Literal[
-    "skin", "lid_edge", "mouth_bag", "upper_teeth", "lower_teeth", "eye_left", "eye_right", "ear"
+    "skin",
+    "lid_edge",
+    "mouth_bag",
+    "upper_teeth",
+    "lower_teeth",
+    "eye_left",
+    "eye_right",
+    "ear",
+    "tongue",
 ]
 PART_NAMES: tuple[PartName, ...] = (
     "skin",
@@ -26,6 +34,7 @@ PART_NAMES: tuple[PartName, ...] = (
     "eye_left",
     "eye_right",
     "ear",
+    "tongue",
 )
 
 
@@ -38,10 +47,16 @@ class Builder:
     part: list[NDArray[np.int8]] = field(default_factory=list)
     side: list[Array] = field(default_factory=list)
     local: list[Array] = field(default_factory=list)
+    anchor: list[NDArray[np.int64]] = field(default_factory=list)
     count: int = 0
 
     def add(
-        self, name: PartName, points: Array, side: Array | None = None, local: Array | None = None
+        self,
+        name: PartName,
+        points: Array,
+        side: Array | None = None,
+        local: Array | None = None,
+        anchor: NDArray[np.int64] | None = None,
     ) -> int:
         """Add a part's points; return the index of the first."""
         first, n = self.count, len(points)
@@ -49,6 +64,8 @@ class Builder:
         self.part.append(np.full(n, PART_NAMES.index(name), np.int8))
         self.side.append(np.zeros(n, np.float32) if side is None else side.astype(np.float32))
         self.local.append(np.zeros((n, 2), np.float32) if local is None else local)
+        own = first + np.arange(n)
+        self.anchor.append(own if anchor is None else np.where(anchor < 0, own, anchor))
         self.count += n
         return first
 
@@ -72,7 +89,9 @@ def add_lid_edge(builder: Builder, skin: Array, loop: NDArray[np.int64], mirror:
     n = len(loop)
     local = np.zeros((3 * n, 2), np.float32)
     local[:, 1] = np.repeat([0.0, 0.5, 1.0], n)
-    first = builder.add("lid_edge", np.concatenate([rim, onto_eye, behind]), local=local)
+    first = builder.add(
+        "lid_edge", np.concatenate([rim, onto_eye, behind]), local=local, anchor=np.tile(loop, 3)
+    )
     rows = [first + k * n + np.arange(n) for k in range(3)]
     for outer, inner in pairwise(rows):
         faces = _strip(inner, outer)
@@ -85,51 +104,116 @@ def add_mouth_bag(builder: Builder, skin: Array, loop: NDArray[np.int64]) -> Non
     t = np.linspace(0.0, 2.0 * np.pi, len(loop), endpoint=False)
     rim = skin[loop]
     side = np.sign(np.round(np.sin(t), 6))
-    depth = np.zeros((len(loop), 2), np.float32)
+    n = len(loop)
     points = [rim]
+    depth = [np.zeros(n)]
     for back, swell, squeeze in (
-        (0.004, -0.0007, 1.0),
-        (0.011, 0.009, 0.92),
-        (0.024, 0.014, 0.85),
-        (0.040, 0.012, 0.65),
-        (0.046, 0.001, 0.2),
+        (0.0030, -0.0006, 1.0),
+        (0.0062, 0.0012, 1.0),
+        (0.0110, 0.0110, 0.98),
+        (0.0240, 0.0150, 0.92),
+        (0.0420, 0.0130, 0.70),
+        (0.0500, 0.0010, 0.2),
     ):
         ring = rim * np.array([squeeze, 1, 1], np.float32) - np.array([0, 0, back], np.float32)
         ring[:, 1] += swell * np.sin(t)
         points.append(ring)
-        depth = np.vstack(
-            [depth, np.tile(np.array([0.0, back / 0.046], np.float32), (len(loop), 1))]
-        )
-    first = builder.add("mouth_bag", np.concatenate(points), np.tile(side, len(points)), depth)
-    n = len(loop)
-    rows = [first + k * n + np.arange(n) for k in range(len(points))]
-    for outer, inner in pairwise(rows):
+        depth.append(np.full(n, back / 0.050))
+    rows = len(points)
+    # the first rows hang on the lips' edge
+    anchor = np.concatenate([np.tile(loop, 3), np.full((rows - 3) * n, -1)])
+    first = builder.add(
+        "mouth_bag",
+        np.concatenate(points),
+        np.tile(side, rows),
+        np.column_stack([np.zeros(rows * n), np.concatenate(depth)]).astype(np.float32),
+        anchor,
+    )
+    index = [first + k * n + np.arange(n) for k in range(rows)]
+    for outer, inner in pairwise(index):
         builder.faces.append(_strip(inner, outer))
 
 
 def add_teeth(builder: Builder) -> None:
-    """Add both rows of teeth, the upper bound to the head and the lower to the jaw."""
-    columns = 33
+    """Add both rows of teeth with their gums, the upper bound to the head, the lower to the jaw."""
+    columns = 41
     s = np.linspace(-1.0, 1.0, columns)
-    for name, top, bottom, ahead, side in (
-        ("upper_teeth", -0.0585, -0.0672, 0.0790, 1.0),
-        ("lower_teeth", -0.0700, -0.0785, 0.0775, -1.0),
-    ):
-        x = 0.0225 * np.sin(1.25 * s)
-        z = ahead - 0.019 * s**2
+    x = 0.0255 * np.sin(1.30 * s)
+    arch = -0.030 * (1.0 - np.cos(1.30 * s))
+    # each row: height over the biting edge, metres ahead of the arch, place down the texture
+    profile = (
+        (0.0150, -0.0030, 0.0),
+        (0.0115, -0.0004, 0.15),
+        (0.0085, 0.0000, 0.30),
+        (0.0040, 0.0006, 0.65),
+        (0.0004, 0.0000, 0.97),
+        (0.0000, -0.0012, 1.0),
+        (0.0040, -0.0045, 0.65),
+        (0.0110, -0.0070, 0.15),
+    )
+    names: tuple[tuple[PartName, float, float, float], ...] = (
+        ("upper_teeth", -0.0598, 0.0808, 1.0),
+        ("lower_teeth", -0.0603, 0.0785, -1.0),
+    )
+    for name, edge, ahead, side in names:
+        tooth = 0.00035 * np.abs(np.sin(7.0 * np.pi * s))  # each tooth bulges a little
         rows = [
-            np.column_stack([x, np.full(columns, y), z]) for y in (top, (top + bottom) / 2, bottom)
+            np.column_stack(
+                [
+                    x * (1.0 if side > 0 else 0.95),
+                    np.full(columns, edge + side * height * (1.0 if side > 0 else 0.9)),
+                    ahead + arch + forward + tooth * (0.2 < down < 0.99),
+                ]
+            )
+            for height, forward, down in profile
         ]
-        local = np.column_stack([np.tile(s, 3), np.repeat([0.0, 0.5, 1.0], columns)])
-        first = builder.add(
-            "upper_teeth" if name == "upper_teeth" else "lower_teeth",
-            np.concatenate(rows).astype(np.float32),
-            np.full(3 * columns, side, np.float32),
-            local.astype(np.float32),
+        local = np.column_stack(
+            [np.tile(s, len(profile)), np.repeat([down for _, _, down in profile], columns)]
         )
-        index = first + np.arange(3 * columns).reshape(3, columns)
-        for upper, lower in ((index[0], index[1]), (index[1], index[2])):
-            builder.faces.append(_strip(upper, lower, closed=False))
+        count = len(profile) * columns
+        first = builder.add(
+            name, np.concatenate(rows).astype(np.float32), np.full(count, side, np.float32),
+            local.astype(np.float32),
+        )  # fmt: skip
+        index = first + np.arange(count).reshape(len(profile), columns)
+        for one, other in pairwise(index):
+            faces = _strip(one, other, closed=False)
+            builder.faces.append(faces if side > 0 else faces[:, ::-1])
+
+
+def add_tongue(builder: Builder) -> None:
+    """Add the tongue, resting behind the lower teeth and moving with the jaw."""
+    along, around = 12, 13
+    t = np.linspace(0.0, 1.0, along)[:, None]
+    turn = np.linspace(0.0, 2.0 * np.pi, around, endpoint=False)[None]
+    # from the tip to the root
+    z = 0.0735 - 0.048 * t
+    half = np.sqrt(np.clip(1.0 - (1.0 - np.minimum(t / 0.42, 1.0)) ** 2, 0.0, 1.0))
+    wide, thick = 0.0185 * half + 0.0006, 0.0065 * half + 0.0005
+    rise = -0.0655 + 0.0055 * np.sin(np.clip(t, 0, 1) * 2.2)
+    groove = 0.0012 * np.exp(-((np.cos(turn) / 0.25) ** 2)) * (np.sin(turn) > 0) * half
+    x = wide * np.cos(turn)
+    y = rise + thick * np.sin(turn) - groove
+    z = z + 0.0 * turn
+    points = np.stack([x, y, z], axis=-1).reshape(-1, 3)
+    points = np.concatenate([points, [[0.0, float(rise[0, 0]), 0.0741]]])
+    local = np.column_stack(
+        [
+            np.append(np.tile(0.5 + 0.5 * np.cos(turn[0]), along), 0.5),
+            np.append(np.repeat(t[:, 0], around), 0.0),
+        ]
+    )
+    first = builder.add(
+        "tongue", points.astype(np.float32), np.full(len(points), -1.0, np.float32),
+        local.astype(np.float32),
+    )  # fmt: skip
+    index = first + np.arange(along * around).reshape(along, around)
+    tip = first + along * around
+    builder.faces.append(
+        np.column_stack([np.full(around, tip), index[0], np.roll(index[0], -1)]).astype(np.int32)
+    )
+    for inner, outer in pairwise(index):
+        builder.faces.append(_strip(inner, outer))
 
 
 def add_eyeball(builder: Builder, name: PartName, mirror: float) -> None:
@@ -170,9 +254,9 @@ def add_ear(builder: Builder, mirror: float) -> None:
     t = np.linspace(0.0, 2.0 * np.pi, around, endpoint=False)
     back, up = np.cos(t), np.sin(t)
     # half-width and half-height of the outline, narrower to the lobe and straight in front
-    wide = np.where(back > 0, 0.0185 + 0.003 * up, 0.0135)
+    wide = np.where(back > 0, 0.0165 + 0.003 * up, 0.0125)
     outline_a = wide * np.sign(back) * np.abs(back) ** 0.9 + 0.003 * up
-    outline_b = np.where(up > 0, 0.030, 0.034) * up
+    outline_b = np.where(up > 0, 0.0275, 0.0310) * up
     rear = np.clip(back + 0.45 * np.maximum(up, 0), 0.0, 1.0) ** 0.5
     rows, heights = [], []
     for r in (0.06, 0.22, 0.38, 0.50, 0.60, 0.70, 0.78, 0.85, 0.92, 0.97, 1.0):
@@ -186,11 +270,11 @@ def add_ear(builder: Builder, mirror: float) -> None:
         rows.append(np.column_stack([r * outline_a, r * outline_b]))
         heights.append(np.full(around, low))
     ab, height = np.concatenate(rows), np.concatenate(heights)
-    lean, tilt = np.deg2rad(24.0), np.deg2rad(9.0)
+    lean, tilt = np.deg2rad(21.0), np.deg2rad(10.0)
     a_axis = np.array([np.sin(lean), 0.0, -np.cos(lean)])
     b_axis = np.array([0.12, np.cos(tilt), -np.sin(tilt)])
     n_axis = np.array([np.cos(lean), 0.0, np.sin(lean)])
-    centre = np.array([0.0800, -0.002, -0.012])
+    centre = np.array([0.0765, -0.003, -0.012])
     points = centre + ab[:, :1] * a_axis + ab[:, 1:] * b_axis + height[:, None] * n_axis
     points[:, 0] *= mirror
     local = np.column_stack([ab[:, 0] / 0.05 + 0.5, ab[:, 1] / 0.08 + 0.5])

@@ -16,68 +16,123 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 #: Where rays to the surface start: behind the mouth, so that the underside of the nose is seen.
-CORE_M = np.array([0.0, -0.062, -0.005], dtype=np.float32)
-EYE_CENTRE_M = np.array([0.0315, 0.0125, 0.0645], dtype=np.float32)
-EYE_RADIUS_M = 0.0135
-LID_RADIUS_M = 0.0149
-MOUTH_HALF_WIDTH_M = 0.0255
-#: Below this height the neck is cut.
+CORE_M = np.array([0.0, -0.056, -0.005], dtype=np.float32)
+EYE_CENTRE_M = np.array([0.0318, 0.0125, 0.0640], dtype=np.float32)
+EYE_RADIUS_M = 0.0130
+LID_RADIUS_M = 0.0147
+#: The eye's opening: half its width, and how high its lids' edges stand above and below its middle.
+EYE_HALF_WIDTH_M, UPPER_LID_M, LOWER_LID_M = 0.0140, 0.0051, 0.0044
+#: How much higher the outer corner of an eye lies than its middle.
+EYE_TILT_M = 0.0010
+MOUTH_HALF_WIDTH_M = 0.0250
+#: Below this height the shoulders are cut.
 NECK_END_M = -0.215
 
 
 def mouth_line(x: Array) -> Array:
     """Return the height of the line between the closed lips at ``x``, both in metres."""
     t = np.abs(x) / MOUTH_HALF_WIDTH_M
-    return np.asarray(-0.0665 + 0.0010 * t**2 - 0.0007 * np.exp(-((t / 0.22) ** 2)), np.float32)
+    return np.asarray(-0.0582 + 0.0006 * t**2 - 0.0009 * np.exp(-((t / 0.24) ** 2)), np.float32)
 
 
-def distance(points: Array) -> Array:
+def vermilion(x: Array) -> tuple[Array, Array]:
+    """Return how far the red of the upper and the lower lip reach from their line at ``x``, metres.
+
+    Seen from the front.
+    """
+    t = np.clip(np.abs(x) / MOUTH_HALF_WIDTH_M, 0.0, 1.0)
+    upper = 0.0076 * (1.0 - t**1.9) - 0.0013 * np.exp(-((x / 0.0032) ** 2))
+    lower = 0.0098 * (1.0 - t**2.4)
+    return np.asarray(upper, np.float32), np.asarray(lower, np.float32)
+
+
+def brow_line(x: Array) -> Array:
+    """Return the height of the middle of the brows' hair at ``x``, both in metres."""
+    along = np.clip((np.abs(x) - 0.0115) / 0.0365, -0.2, 1.25)
+    return np.asarray(
+        0.0302 + 0.0058 * np.sin(np.clip(along, 0.0, 1.2) * 2.3) - 0.0030 * along**2, np.float32
+    )
+
+
+def lid_edge(across: Array, upper: Array) -> Array:
+    """Return the height of the lids' edges above the eyeball's centre, metres.
+
+    Args:
+        across: metres from the centre, positive away from the nose, ``(n,)``.
+        upper: which lid, ``(n,)`` true for the upper one.
+    """
+    t = np.clip(across / EYE_HALF_WIDTH_M, -1.0, 1.0)
+    lid = np.where(upper, UPPER_LID_M, -LOWER_LID_M)
+    # the upper lid is highest towards the nose, the lower one lowest away from it
+    skew = np.where(upper, 1.0 - 0.10 * t, 1.0 + 0.16 * t)
+    return np.asarray(EYE_TILT_M * t + lid * skew * (1.0 - t * t) ** 0.625)
+
+
+def distance(points: Array, below: bool = True) -> Array:
     """Return the signed distance in metres of ``(n, 3)`` points to the head, negative inside.
 
     Exact nowhere, but never far above the true distance, which is what marching needs.
+    ``below``: with neck and shoulders.
     """
     p = points.astype(np.float32).copy()
     p[:, 0] = np.abs(p[:, 0])
-    d = _ellipsoid(p, (0.0, 0.036, -0.014), (0.0755, 0.089, 0.0985))
-    d = _join(d, _ellipsoid(p, (0.0, -0.028, 0.026), (0.064, 0.086, 0.062)), 0.03)
-    d = _join(d, _ellipsoid(p, (0.0, -0.073, 0.028), (0.049, 0.041, 0.052)), 0.022)
-    d = _join(d, _ellipsoid(p, (0.047, -0.066, 0.0), (0.013, 0.026, 0.022)), 0.03)
-    d = _join(d, _ellipsoid(p, (0.0, -0.1045, 0.070), (0.019, 0.0150, 0.016)), 0.022)
-    d = _join(d, _capsule(p, (0.0, -0.06, -0.030), (0.0, -0.30, -0.040), 0.0455, 0.0545), 0.022)
-    # muscle from behind the ear to the pit of the neck, and the larynx
-    d = _join(d, _capsule(p, (0.040, -0.075, -0.034), (0.012, -0.235, 0.013), 0.010, 0.009), 0.02)
-    d = _join(d, _capsule(p, (0.0, -0.152, 0.010), (0.0, -0.175, 0.010), 0.007, 0.008), 0.03)
+    d = _ellipsoid(p, (0.0, 0.036, -0.014), (0.0745, 0.088, 0.0975))
+    d = _join(d, _ellipsoid(p, (0.0, -0.0236, 0.026), (0.0655, 0.0770, 0.0620)), 0.03)
+    d = _join(d, _ellipsoid(p, (0.0, -0.0625, 0.028), (0.0500, 0.0375, 0.0510)), 0.022)
+    d = _join(d, _ellipsoid(p, (0.0475, -0.0555, 0.002), (0.0135, 0.0240, 0.022)), 0.03)
+    d = _join(d, _ellipsoid(p, (0.0, -0.0915, 0.0710), (0.0175, 0.0130, 0.0150)), 0.022)
+    if below:
+        d = _join(d, _shoulders(p), 0.018)
     # cheekbones, brow, temples
-    d = _join(d, _ellipsoid(p, (0.046, -0.012, 0.052), (0.0195, 0.015, 0.019)), 0.022)
-    d = _join(d, _ellipsoid(p, (0.036, -0.045, 0.056), (0.020, 0.024, 0.018)), 0.022)
+    d = _join(d, _ellipsoid(p, (0.0470, -0.0085, 0.0520), (0.0195, 0.0140, 0.0180)), 0.022)
+    d = _join(d, _ellipsoid(p, (0.0360, -0.0390, 0.0570), (0.0200, 0.0225, 0.0180)), 0.022)
     d = _join(
-        d, _capsule(p, (0.010, 0.0315, 0.0765), (0.043, 0.0335, 0.0615), 0.0075, 0.0065), 0.02
+        d, _capsule(p, (0.010, 0.0300, 0.0760), (0.043, 0.0325, 0.0610), 0.0075, 0.0065), 0.02
     )
-    d = _carve(d, _ellipsoid(p, (0.084, 0.028, 0.045), (0.012, 0.026, 0.024)), 0.02)
+    d = _carve(d, _ellipsoid(p, (0.085, 0.028, 0.045), (0.012, 0.026, 0.024)), 0.02)
     # eye sockets, then the lids over the eyeballs
-    d = _carve(d, _ellipsoid(p, (0.030, 0.013, 0.094), (0.0215, 0.0125, 0.0235)), 0.016)
+    d = _carve(d, _ellipsoid(p, (0.0300, 0.0135, 0.0940), (0.0215, 0.0125, 0.0235)), 0.016)
     eye = (float(EYE_CENTRE_M[0]), float(EYE_CENTRE_M[1]), float(EYE_CENTRE_M[2]))
-    lids = _ellipsoid(p, eye, (LID_RADIUS_M * 1.06, LID_RADIUS_M, LID_RADIUS_M))
+    lids = _ellipsoid(p, eye, (LID_RADIUS_M * 1.05, LID_RADIUS_M, LID_RADIUS_M))
     d = _join(d, lids, 0.006)
-    # muzzle, then the nose
-    d = _join(d, _ellipsoid(p, (0.0, -0.064, 0.0665), (0.029, 0.025, 0.0215)), 0.02)
-    nose = _capsule(p, (0.0, 0.024, 0.0775), (0.0, -0.026, 0.1045), 0.0066, 0.0082)
-    nose = _join(nose, _ellipsoid(p, (0.0, -0.0305, 0.1075), (0.0100, 0.0088, 0.0095)), 0.010)
-    nose = _join(nose, _ellipsoid(p, (0.0122, -0.0360, 0.0925), (0.0070, 0.0070, 0.0095)), 0.008)
-    nose = _join(
-        nose, _capsule(p, (0.0, -0.0375, 0.103), (0.0, -0.043, 0.090), 0.0042, 0.004), 0.005
+    # the upper lid's hood and the bag below the lower one
+    d = _join(
+        d, _capsule(p, (0.022, 0.0240, 0.0735), (0.044, 0.0225, 0.0660), 0.0035, 0.0045), 0.010
     )
-    d = _join(d, nose, 0.013)
-    d = _carve(d, _ellipsoid(p, (0.0068, -0.0435, 0.0985), (0.0034, 0.0036, 0.0052)), 0.004)
+    # muzzle, then the nose
+    d = _join(d, _ellipsoid(p, (0.0, -0.0555, 0.0660), (0.0290, 0.0235, 0.0215)), 0.02)
+    nose = _capsule(p, (0.0, 0.022, 0.0775), (0.0, -0.0205, 0.1010), 0.0064, 0.0080)
+    nose = _join(nose, _ellipsoid(p, (0.0, -0.0250, 0.1035), (0.0102, 0.0086, 0.0094)), 0.010)
+    nose = _join(nose, _ellipsoid(p, (0.0126, -0.0296, 0.0905), (0.0064, 0.0066, 0.0092)), 0.007)
+    nose = _join(
+        nose, _capsule(p, (0.0, -0.0312, 0.1000), (0.0, -0.0366, 0.0885), 0.0042, 0.004), 0.005
+    )
+    d = _join(d, nose, 0.012)
+    d = _carve(d, _ellipsoid(p, (0.0068, -0.0372, 0.0960), (0.0036, 0.0036, 0.0052)), 0.004)
     # lips, the groove above them and the fold below
-    d = _carve(d, _capsule(p, (0.0, -0.046, 0.0945), (0.0, -0.054, 0.0955), 0.0030, 0.0034), 0.005)
-    d = _carve(d, _ellipsoid(p, (0.0, -0.0848, 0.0935), (0.019, 0.0045, 0.0085)), 0.012)
-    upper = _capsule(p, (0.0040, -0.0618, 0.0890), (0.0245, -0.0660, 0.0735), 0.0050, 0.0024)
-    upper = _join(upper, _ellipsoid(p, (0.0, -0.0632, 0.0905), (0.0045, 0.0036, 0.0045)), 0.004)
-    lower = _capsule(p, (0.0, -0.0727, 0.0868), (0.0225, -0.0677, 0.0728), 0.0063, 0.0028)
+    groove = _capsule(p, (0.0, -0.0395, 0.0942), (0.0, -0.0462, 0.0952), 0.0030, 0.0034)
+    d = _carve(d, groove, 0.005)
+    d = _carve(d, _ellipsoid(p, (0.0, -0.0752, 0.0935), (0.0190, 0.0042, 0.0085)), 0.012)
+    upper = _capsule(p, (0.0042, -0.0535, 0.0884), (0.0238, -0.0578, 0.0735), 0.0056, 0.0024)
+    upper = _join(upper, _ellipsoid(p, (0.0, -0.0552, 0.0898), (0.0050, 0.0040, 0.0046)), 0.004)
+    lower = _capsule(p, (0.0, -0.0644, 0.0862), (0.0222, -0.0596, 0.0728), 0.0066, 0.0028)
     d = _join(d, upper, 0.004)
     d = _join(d, lower, 0.004)
-    return _carve(d, _slit(p), 0.0025)
+    return _carve(d, _slit(p), 0.0022)
+
+
+def _shoulders(p: Array) -> Array:
+    """Return the distance to the neck and what it stands on."""
+    d = _capsule(p, (0.0, -0.05, -0.024), (0.0, -0.30, -0.048), 0.0450, 0.0520)
+    # the muscle from behind the ear to the pit of the neck, the larynx
+    d = _join(d, _capsule(p, (0.045, -0.060, -0.030), (0.010, -0.195, 0.006), 0.0095, 0.009), 0.02)
+    d = _join(d, _capsule(p, (0.0, -0.128, 0.012), (0.0, -0.150, 0.008), 0.0075, 0.008), 0.03)
+    # the muscle from the nape to the shoulder, the collar bones, the chest
+    d = _join(d, _capsule(p, (0.010, -0.095, -0.062), (0.130, -0.222, -0.050), 0.014, 0.026), 0.035)
+    d = _join(d, _ellipsoid(p, (0.060, -0.252, -0.040), (0.125, 0.050, 0.060)), 0.035)
+    return _join(
+        d, _capsule(p, (0.012, -0.205, 0.008), (0.125, -0.200, -0.018), 0.008, 0.010), 0.025
+    )
 
 
 def _slit(p: Array) -> Array:
@@ -87,18 +142,18 @@ def _slit(p: Array) -> Array:
     across = p[:, 1] - mouth_line(p[:, 0])
     ahead = np.minimum(p[:, 2] - bottom, 0.0)
     side = np.maximum(np.abs(p[:, 0]) - MOUTH_HALF_WIDTH_M, 0.0)
-    return np.asarray(np.sqrt(across**2 + ahead**2 + side**2) - 0.0006, np.float32)
+    return np.asarray(np.sqrt(across**2 + ahead**2 + side**2) - 0.0005, np.float32)
 
 
-def surface_from_core(directions: Array) -> Array:
+def surface_from_core(directions: Array, below: bool = True) -> Array:
     """Return where rays from :data:`CORE_M` leave the head for good, ``(n, 3)`` in metres."""
-    return _march(CORE_M + 0.36 * directions, -directions, 0.36)
+    return march(CORE_M + 0.36 * directions, -directions, 0.36, below)
 
 
 def surface_from_front(xy: Array) -> Array:
     """Return the foremost surface points at frontal ``(n, 2)`` places, ``(n, 3)`` in metres."""
     start = np.column_stack([xy, np.full(len(xy), 0.16)]).astype(np.float32)
-    return _march(start, np.tile(np.array([0.0, 0.0, -1.0], np.float32), (len(xy), 1)), 0.2)
+    return march(start, np.tile(np.array([0.0, 0.0, -1.0], np.float32), (len(xy), 1)), 0.2)
 
 
 def surface_normal(points: Array, step_m: float = 5e-4) -> Array:
@@ -109,12 +164,13 @@ def surface_normal(points: Array, step_m: float = 5e-4) -> Array:
     return np.asarray(n / np.maximum(np.linalg.norm(n, axis=1, keepdims=True), 1e-9))
 
 
-def _march(start: Array, towards: Array, far_m: float) -> Array:
+def march(start: Array, towards: Array, far_m: float, below: bool = True) -> Array:
+    """Return where rays from ``start`` along unit ``towards`` first meet the head, ``(n, 3)``."""
     travelled = np.zeros(len(start), np.float32)
     active = np.arange(len(start))
     for _ in range(60):
         here = start[active] + travelled[active, None] * towards[active]
-        gap = distance(here)
+        gap = distance(here, below)
         travelled[active] += 0.85 * gap
         active = active[(np.abs(gap) > 4e-5) & (travelled[active] < far_m)]
         if len(active) == 0:

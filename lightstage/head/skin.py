@@ -22,12 +22,19 @@ from lightstage.head.parts import (
     add_lid_edge,
     add_mouth_bag,
     add_teeth,
+    add_tongue,
     unit,
 )
-from lightstage.head.sculpture import CORE_M, EYE_CENTRE_M, MOUTH_HALF_WIDTH_M
+from lightstage.head.sculpture import (
+    CORE_M,
+    EYE_CENTRE_M,
+    EYE_HALF_WIDTH_M,
+    LOWER_LID_M,
+    MOUTH_HALF_WIDTH_M,
+    UPPER_LID_M,
+)
 
 _EYE_POINTS, _MOUTH_POINTS = 44, 60
-_EYE_HALF_WIDTH_M, _UPPER_LID_M, _LOWER_LID_M = 0.0136, 0.0058, 0.0047
 _EYE_RINGS_M = (0.0, 0.0009, 0.0021, 0.0036, 0.0054, 0.0076, 0.0102)
 _MOUTH_RINGS_M = (0.0, 0.0011, 0.0023, 0.0037, 0.0053, 0.0071, 0.0091, 0.0115)
 
@@ -39,7 +46,9 @@ class Sculpt:
     ``vertices`` (V, 3) metres; ``faces`` (F, 3), counter-clockwise seen from outside; ``part`` (V,)
     index into :data:`PART_NAMES`; ``side`` (V,): +1 above the mouth slit, -1 below, 0 elsewhere, on
     the lips' edge and in the cavity; ``local`` (V, 2): a part's own texture coordinates, metres or
-    [0, 1]; ``hair`` (V,): thickness of the hair in metres.
+    [0, 1]; ``hair`` (V,): thickness of the hair in metres; ``anchor`` (V,): the vertex with which
+    each moves when the face does (itself, or the edge that a lid's or lip's inside hangs on);
+    ``direction`` (V, 3): where the skin's texture looks for it, unit vectors from the core.
     """
 
     vertices: Array
@@ -48,18 +57,21 @@ class Sculpt:
     side: Array
     local: Array
     hair: Array
+    anchor: NDArray[np.int64]
+    direction: Array
 
 
 @lru_cache(maxsize=1)
 def sculpt() -> Sculpt:
     """Return the neutral mesh; always the same one."""
     builder = Builder()
-    eye_loops, mouth_loop = _add_skin(builder)
+    eye_loops, mouth_loop, direction = _add_skin(builder)
     skin = builder.vertices[0]
     for centre_x, loop in zip((1.0, -1.0), eye_loops, strict=True):
         add_lid_edge(builder, skin, loop, centre_x)
     add_mouth_bag(builder, skin, mouth_loop)
     add_teeth(builder)
+    add_tongue(builder)
     add_eyeball(builder, "eye_left", 1.0)
     add_eyeball(builder, "eye_right", -1.0)
     add_ear(builder, 1.0)
@@ -75,6 +87,8 @@ def sculpt() -> Sculpt:
         np.concatenate(builder.side),
         np.concatenate(builder.local).astype(np.float32),
         hair,
+        np.concatenate(builder.anchor),
+        np.concatenate([direction, np.zeros((len(vertices) - len(skin), 3), np.float32)]),
     )
 
 
@@ -116,7 +130,7 @@ def _smoothstep(t: Array) -> Array:
 # Skin
 
 
-def _add_skin(builder: Builder) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+def _add_skin(builder: Builder) -> tuple[list[NDArray[np.int64]], NDArray[np.int64], Array]:
     from scipy.spatial import ConvexHull
 
     eye_rings = [_eye_ring(ring) for ring in _EYE_RINGS_M]
@@ -125,9 +139,9 @@ def _add_skin(builder: Builder) -> tuple[list[NDArray[np.int64]], NDArray[np.int
     right = left * np.array([-1, 1, 1], np.float32)
     mouth = sculpture.surface_from_front(np.concatenate([_mouth_ring(r) for r in _MOUTH_RINGS_M]))
     rings = np.concatenate([left, right, mouth])
-    skin = np.concatenate([rings, _fill(rings)])
-    flat = _flattened_rings(left, mouth)
-    directions = np.concatenate([flat, skin[len(flat) :]]) - CORE_M
+    points, straight = _fill(rings)
+    skin = np.concatenate([rings, points])
+    directions = np.concatenate([_flattened_rings(left, mouth), straight]) - CORE_M
     directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     triangles = ConvexHull(directions).simplices.astype(np.int64)
     a, b, c = (directions[triangles[:, k]] for k in range(3))
@@ -146,7 +160,7 @@ def _add_skin(builder: Builder) -> tuple[list[NDArray[np.int64]], NDArray[np.int
     outward = skin + hair_thickness(skin)[:, None] * sculpture.surface_normal(skin, 2e-3)
     builder.add("skin", outward, side)
     builder.faces.append(triangles[keep].astype(np.int32))
-    return loops, mouth_loop
+    return loops, mouth_loop, np.asarray(directions, np.float32)
 
 
 def _flattened_rings(left: Array, mouth: Array) -> Array:
@@ -167,28 +181,48 @@ def _flattened_rings(left: Array, mouth: Array) -> Array:
     return np.concatenate([eye, eye * np.array([-1, 1, 1], np.float32), lips])
 
 
-def _fill(rings: Array) -> Array:
-    """Return the skin's points away from the rings, symmetric about the middle plane."""
-    neck = [_neck_ring(height, 40) for height in np.linspace(sculpture.NECK_END_M, -0.122, 24)]
-    layers: list[tuple[Array, float]] = [
-        (np.concatenate(neck), 0.0048),
-        (sculpture.surface_from_core(_nose_directions(0.0023)), 0.0021),
-        (sculpture.surface_from_core(_cone_directions(15000, 0.45)), 0.0039),
-        (sculpture.surface_from_core(_cone_directions(9000, -1.1)), 0.0076),
-    ]
+def _fill(rings: Array) -> tuple[Array, Array]:
+    """Return the skin's points away from the rings, symmetric about the middle plane.
+
+    Twice: where they are, and where they would be on a neck without shoulders, which rays from the
+    core meet but once.
+    """
+    heights = np.linspace(sculpture.NECK_END_M, -0.104, 30)
+    neck = np.concatenate([_neck_ring(height, 60, True) for height in heights])
+    bare = np.concatenate([_neck_ring(height, 60, False) for height in heights])
     middle = np.column_stack([np.zeros(150), np.cos(t := np.linspace(0.0, 2.6, 150)), np.sin(t)])
     spine = sculpture.surface_from_core(
         np.concatenate([middle, middle * [1, 1, -1]]).astype(np.float32)
     )
-    layers.insert(0, (spine, 0.0030))
+    layers: list[tuple[Array, float]] = [
+        (spine, 0.0030),
+        (neck, 0.0064),
+        (sculpture.surface_from_core(_nose_directions(0.0023)), 0.0021),
+        (sculpture.surface_from_core(_cone_directions(15000, 0.45)), 0.0039),
+        (sculpture.surface_from_core(_cone_directions(9000, -1.1)), 0.0076),
+    ]
     candidates = np.concatenate([points for points, _ in layers])
+    straight = candidates.copy()
+    straight[len(spine) : len(spine) + len(neck)] = bare
     spacing = np.concatenate([np.full(len(points), gap) for points, gap in layers])
-    inside = (candidates[:, 1] > sculpture.NECK_END_M - 1e-4) & ~_in_openings(candidates)
+    in_neck = np.zeros(len(candidates), bool)
+    in_neck[len(spine) : len(spine) + len(neck)] = True
+    inside = ~_in_openings(candidates) & (in_neck | ~_under_head(candidates))
     middle_or_left = (candidates[:, 0] > 0.45 * spacing) | (np.abs(candidates[:, 0]) < 1e-6)
-    candidates, spacing = candidates[inside & middle_or_left], spacing[inside & middle_or_left]
-    chosen = candidates[_thinned(candidates, spacing, rings)]
-    mirrored = chosen[chosen[:, 0] > 1e-6] * np.array([-1, 1, 1], np.float32)
-    return np.concatenate([chosen, mirrored]).astype(np.float32)
+    kept = np.flatnonzero(inside & middle_or_left)
+    chosen = kept[_thinned(candidates[kept], spacing[kept], rings)]
+    chosen = np.concatenate([chosen, chosen[candidates[chosen, 0] > 1e-6]])
+    mirror = np.ones((len(chosen), 3), np.float32)
+    left_count = len(np.unique(chosen))
+    mirror[left_count:, 0] = -1.0
+    return (candidates[chosen] * mirror).astype(np.float32), (straight[chosen] * mirror).astype(
+        np.float32
+    )
+
+
+def _under_head(points: Array) -> NDArray[np.bool_]:
+    """Tell which points are the neck's, whose own rings make its mesh."""
+    return np.asarray((points[:, 1] < -0.104) & ((points[:, 2] < 0.045) | (points[:, 1] < -0.118)))
 
 
 def _thinned(points: Array, spacing: NDArray[np.float64], taken: Array) -> NDArray[np.int64]:
@@ -208,8 +242,8 @@ def _thinned(points: Array, spacing: NDArray[np.float64], taken: Array) -> NDArr
 def _in_openings(points: Array) -> NDArray[np.bool_]:
     """Tell which points lie within the eyes or the mouth's slit, seen from the front."""
     x, y = np.abs(points[:, 0]) - EYE_CENTRE_M[0], points[:, 1] - EYE_CENTRE_M[1]
-    lid = np.where(y > 0, _UPPER_LID_M, _LOWER_LID_M) + _EYE_RINGS_M[-1]
-    wide = _EYE_HALF_WIDTH_M + _EYE_RINGS_M[-1]
+    lid = np.where(y > 0, UPPER_LID_M, LOWER_LID_M) + _EYE_RINGS_M[-1]
+    wide = EYE_HALF_WIDTH_M + _EYE_RINGS_M[-1]
     ahead = points[:, 2] > 0.02
     eye = (x / wide) ** 2 + (y / lid) ** 2 < 0.97
     reach = _MOUTH_RINGS_M[-1]
@@ -220,13 +254,11 @@ def _in_openings(points: Array) -> NDArray[np.bool_]:
 
 def _eye_ring(away_m: float) -> Array:
     t = np.linspace(0.0, 2.0 * np.pi, _EYE_POINTS, endpoint=False)
-    lid = np.where(np.sin(t) > 0, _UPPER_LID_M, _LOWER_LID_M)
-    pointed = np.sign(np.sin(t)) * np.abs(np.sin(t)) ** (1.0 + 0.25 * np.exp(-away_m / 0.004))
-    x = EYE_CENTRE_M[0] + (_EYE_HALF_WIDTH_M + away_m) * np.cos(t)
-    tilt = 0.0011 * np.cos(t)
-    return np.column_stack([x, EYE_CENTRE_M[1] + tilt + (lid + away_m) * pointed]).astype(
-        np.float32
-    )
+    x = (EYE_HALF_WIDTH_M + away_m) * np.cos(t)
+    edge = sculpture.lid_edge(EYE_HALF_WIDTH_M * np.cos(t), np.sin(t) > 0)
+    round_ring = away_m * np.sin(t)
+    place = np.column_stack([EYE_CENTRE_M[0] + x, EYE_CENTRE_M[1] + edge + round_ring])
+    return np.asarray(place, np.float32)
 
 
 def _with_lid_crease(points: Array) -> Array:
@@ -253,19 +285,22 @@ def _mouth_angles() -> NDArray[np.float64]:
 def _mouth_ring(away_m: float) -> Array:
     t = _mouth_angles()
     x = (MOUTH_HALF_WIDTH_M + 0.8 * away_m) * np.cos(t)
-    y = sculpture.mouth_line(x.astype(np.float32)) + (0.0002 + away_m) * np.sin(t)
+    y = sculpture.mouth_line(x.astype(np.float32)) + (0.00005 + away_m) * np.sin(t)
     return np.column_stack([x, y]).astype(np.float32)
 
 
-def _neck_ring(height: float, half: int) -> Array:
+def _neck_ring(height: float, half: int, shoulders: bool) -> Array:
     """Return points of the neck at one height, from the front round its left to the back."""
     t = np.linspace(0.0, np.pi, half)
-    axis = np.array([0.0, height, -0.034], np.float32)
+    axis = np.array([0.0, height, -0.030], np.float32)
     out = np.column_stack([np.sin(t), np.zeros(half), np.cos(t)]).astype(np.float32)
     out[[0, -1], 0] = 0.0
-    ring = sculpture._march(axis + 0.09 * out, -out, 0.09)
+    if shoulders:
+        ring = sculpture.march(axis + 0.15 * out, -out, 0.15)
+    else:
+        ring = axis + np.float32(0.044 - 0.05 * (height + 0.104)) * out
     ring[[0, -1], 0] = 0.0
-    return ring
+    return np.asarray(ring, np.float32)
 
 
 def _nose_directions(spacing_m: float) -> Array:

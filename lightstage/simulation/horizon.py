@@ -92,7 +92,7 @@ def find_horizons(neutral: Sculpt, vertices: NDArray[np.floating]) -> Horizons:
     casts = casts[np.unique(cells, return_index=True)[1]]
     reach = np.maximum(reach, 1.2 * _CASTER_SPACING_M)
     sine = np.full((len(v), SECTORS), CLEAR, np.float32)
-    inside = ("mouth_bag", "upper_teeth", "lower_teeth")
+    inside = ("mouth_bag", "upper_teeth", "lower_teeth", "tongue")
     outside = np.flatnonzero(~np.isin(neutral.part, [PART_NAMES.index(name) for name in inside]))
     for start in range(0, len(outside), 512):
         rows = outside[start : start + 512]
@@ -148,9 +148,12 @@ def _neighbour_mean(faces: NDArray[np.int32], count: int) -> Any:
 def _open_the_mouth(sine: Array, neutral: Sculpt) -> None:
     """Light teeth as when the mouth is open, at rest the lips would hide them; the rest is dark."""
     depth = neutral.local[:, 1]
-    bag = neutral.part == PART_NAMES.index("mouth_bag")
-    sine[bag] = (0.93 + 0.07 * depth[bag])[:, None]
-    teeth = np.isin(
-        neutral.part, [PART_NAMES.index("upper_teeth"), PART_NAMES.index("lower_teeth")]
-    )
-    sine[teeth] = 0.45
+    # what of the cavity's light comes in at the lips: less and less, the deeper
+    for name, front, back in (
+        ("mouth_bag", 0.45, 1.0),
+        ("tongue", 0.30, 0.95),
+        ("upper_teeth", 0.22, 0.22),
+        ("lower_teeth", 0.22, 0.22),
+    ):
+        part = neutral.part == PART_NAMES.index(name)
+        sine[part] = (front + (back - front) * depth[part])[:, None]

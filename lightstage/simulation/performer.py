@@ -108,17 +108,33 @@ class Performer:
         level = np.array([gaze[0] - 0.6 * pose[3], gaze[1] - 0.6 * pose[4]])
         pose[9:11] = level
         pose[12:14] = level
+        smile, brows = wave("smile", 0.1, 0.5), wave("brows", 0.2, 1.0)
+        lopsided = 0.15 * wave("smile aside", 0.1, 0.4)
+        frown = 0.35 * max(0.0, wave("frown", 0.15, 0.7))
+        stretch = 0.35 * speaking * max(0.0, wave("stretch", 0.8, 2.5))
+        upper = 0.22 * speaking * max(0.0, wave("upper lip", 1.0, 3.5))
+        lower = 0.26 * speaking * max(0.0, wave("lower lip", 1.0, 3.5))
+        cheeks = 0.12 * speaking * max(0.0, wave("cheeks", 0.8, 2.0))
+        inner = 0.22 + 0.45 * brows + 0.10 * wave("inner brows", 0.2, 0.9)
         values = {
             "lips apart": 0.45 * syllable + 0.25 * speaking * wave("lips", 1.5, 4.5),
-            "pucker": 0.55 * speaking * max(0.0, wave("pucker", 0.8, 2.8)),
-            "stretch": 0.35 * speaking * max(0.0, wave("stretch", 0.8, 2.5)),
-            "smile": 0.35 + 0.35 * wave("smile", 0.1, 0.5),
-            "brows up": 0.30 + 0.55 * wave("brows", 0.2, 1.0),
-            "frown": 0.35 * max(0.0, wave("frown", 0.15, 0.7)),
-            "upper lip up": 0.25 * speaking * max(0.0, wave("upper lip", 1.0, 3.5)),
-            "lower lip down": 0.30 * speaking * max(0.0, wave("lower lip", 1.0, 3.5)),
-            "cheek puff": 0.12 * speaking * max(0.0, wave("cheeks", 0.8, 2.0)),
+            "pucker": 0.50 * speaking * max(0.0, wave("pucker", 0.8, 2.8)),
+            "funnel": 0.30 * speaking * max(0.0, wave("funnel", 0.8, 2.8)),
+            "lips pressed": 0.35 * (1.0 - speaking) * max(0.0, wave("press", 0.2, 0.8)),
+            "mouth aside": 0.10 * speaking * wave("mouth aside", 0.4, 1.2),
+            "nostrils wide": 0.20 * wave("breath", 0.2, 0.5),
         }
+        for side, sign in (("left", 1.0), ("right", -1.0)):
+            values[f"smile {side}"] = 0.30 + 0.32 * smile + sign * lopsided
+            values[f"cheek raise {side}"] = 0.20 + 0.25 * smile
+            values[f"brow inner up {side}"] = inner
+            values[f"brow outer up {side}"] = 0.15 + 0.40 * brows + sign * 0.8 * lopsided
+            values[f"frown {side}"] = frown
+            values[f"stretch {side}"] = stretch
+            values[f"upper lip up {side}"] = upper
+            values[f"lower lip down {side}"] = lower
+            values[f"cheek puff {side}"] = cheeks
+            values[f"squint {side}"] = 0.20 + 0.25 * wave("squint", 0.1, 0.5)
         blink = _blink(self.seed, t)
         values["blink left"] = values["blink right"] = blink
         for name, value in values.items():
