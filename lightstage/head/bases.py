@@ -113,7 +113,7 @@ def joint_regressor(neutral: Sculpt) -> Array:
     regressor = np.zeros((len(PARENTS), len(p)))
     skin = neutral.part == PART_NAMES.index("skin")
     groups = {
-        0: skin & (p[:, 1] < NECK_END_M + 4e-3),
+        0: (neutral.part == PART_NAMES.index("shirt")) & (p[:, 1] < NECK_END_M + 1e-3),
         NECK: skin
         & (np.abs(p[:, 1] + 0.122) < 0.008)
         & (p[:, 2] < 0.03)

@@ -47,6 +47,7 @@ _CORNER_OF_PART = {
     "eye_right": "eye",
     "ear": "ear",
     "tongue": "mouth",
+    "shirt": "mouth",
 }
 
 
@@ -122,7 +123,7 @@ def highlights(neutral: Sculpt) -> tuple[Array, Array]:
     lips = _lip_mask(p)
     roughness += (-0.09 * oily - 0.12 * lips).astype(np.float32)
     specular += (0.010 * lips).astype(np.float32)
-    hair = np.clip(neutral.hair / 0.013, 0.0, 1.0)
+    hair = np.clip(neutral.hair / 0.012, 0.0, 1.0)
     roughness = roughness + 0.06 * hair
     specular = specular * (1.0 - 0.35 * hair)
     for names, rough, strength in (
@@ -130,6 +131,8 @@ def highlights(neutral: Sculpt) -> tuple[Array, Array]:
         (("upper_teeth", "lower_teeth"), 0.28, 0.045),
         (("mouth_bag",), 0.5, 0.004),
         (("lid_edge",), 0.25, 0.040),
+        (("tongue",), 0.35, 0.030),
+        (("shirt",), 0.75, 0.020),
     ):
         members = np.isin(part, [PART_NAMES.index(name) for name in names])
         roughness[members], specular[members] = rough, strength
@@ -177,7 +180,9 @@ def _paint_skin(p: Array, colouring: Colouring, rng: np.random.Generator) -> Arr
     front = _step(z, 0.035, 0.06)
     base = np.array(colouring.skin, np.float32)
     fine, mottle, broad = (_noise(rng, s).ravel() for s in (1, 5, 22))
-    rgb: Array = base * np.exp(0.055 * fine + 0.05 * mottle + 0.05 * broad)[:, None]
+    # on the shoulders the map is drawn out, and noise with it
+    even = _step(y, -0.135, -0.105)
+    rgb: Array = base * np.exp(even * (0.055 * fine + 0.05 * mottle) + 0.05 * even * broad)[:, None]
 
     def tint(mask: Array, factor: Triple) -> None:
         nonlocal rgb
@@ -210,19 +215,19 @@ def _paint_skin(p: Array, colouring: Colouring, rng: np.random.Generator) -> Arr
 
     lips = _lip_mask(p)
     stripes = 1.0 + 0.05 * np.sin(1900.0 * p[:, 0] + 0.8 * mottle)
-    redness = np.array([0.92, 0.56, 0.58], np.float32)
+    redness = np.array([0.88, 0.50, 0.53], np.float32)
     lip_colour = base * redness * stripes[:, None]
     rgb = rgb + (0.85 * lips)[:, None] * (lip_colour * np.exp(0.04 * mottle)[:, None] - rgb)
     seam = _bell(y - mouth_line(p[:, 0]), 0.0008) * _step(x, MOUTH_HALF_WIDTH_M, 0.022) * front
-    tint(0.8 * seam, (0.42, 0.26, 0.26))
+    tint(0.55 * seam, (0.42, 0.26, 0.26))
 
     hair_rgb = np.array(colouring.hair, np.float32)
     rgb = _lashes(rgb, p)
     rgb = _brows(rgb, p, hair_rgb, _noise(rng, 1).ravel())
-    cover = hair_cover(
-        p + 0.0025 * _noise(rng, 2).ravel()[:, None] * np.array([0, 1, 0], np.float32)
-    )
     strand = _strands(rng).ravel()
+    cover = hair_cover(
+        p + (0.0030 * strand + 0.0008 * fine)[:, None] * np.array([0, 1, 0.5], np.float32), 0.007
+    )
     hair = hair_rgb * np.exp(0.42 * strand + 0.15 * broad)[:, None]
     return np.asarray(rgb + cover[:, None] * (hair - rgb), np.float32)
 
@@ -266,7 +271,7 @@ def _lip_mask(p: Array) -> Array:
     upper, lower = vermilion(p[:, 0])
     across = p[:, 1] - mouth_line(p[:, 0])
     edge = np.where(across > 0, upper - across, lower + across)
-    return np.asarray(_step(edge, -0.0006, 0.0010) * _step(p[:, 2], 0.045, 0.055), np.float32)
+    return np.asarray(_step(edge, -0.0005, 0.0007) * _step(p[:, 2], 0.045, 0.055), np.float32)
 
 
 def _paint_eye(x: Array, y: Array, colouring: Colouring, rng: np.random.Generator) -> Array:
@@ -275,8 +280,8 @@ def _paint_eye(x: Array, y: Array, colouring: Colouring, rng: np.random.Generato
     turns = [np.sin(k * around + rng.uniform(0, 6.28)) for k in (13, 29, 43, 61)]
     spokes = np.mean(turns, axis=0)
     iris: Array = np.array(colouring.iris, np.float32) * (1.0 + 0.5 * spokes[..., None])
-    iris = iris * (0.7 + 1.3 * _bell(r - 0.24, 0.09))[..., None]
-    white: Array = np.array([0.66, 0.60, 0.56], np.float32) * np.ones((*r.shape, 1), np.float32)
+    iris = iris * (0.62 + 0.9 * _bell(r - 0.24, 0.09))[..., None]
+    white: Array = np.array([0.56, 0.51, 0.48], np.float32) * np.ones((*r.shape, 1), np.float32)
     veins = np.clip(np.sin(around * 17 + 5.0 * r + 2.0 * np.sin(9.0 * r)), 0.9, 1.0) - 0.9
     white = white * (
         1.0 - np.array([0.2, 1.2, 1.2], np.float32) * (veins * _step(r, 0.6, 1.0))[..., None]
@@ -306,6 +311,10 @@ def _paint_mouth(x: Array, y: Array, colouring: Colouring, rng: np.random.Genera
     bag = lip * (1.0 - deep) ** 5 + np.array([0.055, 0.016, 0.015], np.float32)
     tongue = np.array([0.42, 0.17, 0.16], np.float32) * (1.0 - 0.75 * deep)
     lid = np.array(colouring.skin, np.float32) * np.array([0.9, 0.62, 0.60], np.float32)
+    cloth = (
+        np.array([0.085, 0.105, 0.135], np.float32) * (1.0 - 0.3 * _bell(y - 0.32, 0.02))[..., None]
+    )
+    bag = np.where((x < 0.13)[..., None], cloth, bag)
     inside = np.where((x > 0.4)[..., None], tongue, bag)
     return np.asarray(np.where((x > 0.7)[..., None], lid, inside), np.float32)
 

@@ -24,6 +24,7 @@ PartName = Literal[
     "eye_right",
     "ear",
     "tongue",
+    "shirt",
 ]
 PART_NAMES: tuple[PartName, ...] = (
     "skin",
@@ -35,6 +36,7 @@ PART_NAMES: tuple[PartName, ...] = (
     "eye_right",
     "ear",
     "tongue",
+    "shirt",
 )
 
 
@@ -70,7 +72,7 @@ class Builder:
         return first
 
 
-def _strip(inner: NDArray[np.int64], outer: NDArray[np.int64], closed: bool = True) -> Faces:
+def strip(inner: NDArray[np.int64], outer: NDArray[np.int64], closed: bool = True) -> Faces:
     """Return the triangles between two rows of equal length."""
     if closed:
         inner, outer = np.append(inner, inner[0]), np.append(outer, outer[0])
@@ -94,7 +96,7 @@ def add_lid_edge(builder: Builder, skin: Array, loop: NDArray[np.int64], mirror:
     )
     rows = [first + k * n + np.arange(n) for k in range(3)]
     for outer, inner in pairwise(rows):
-        faces = _strip(inner, outer)
+        faces = strip(inner, outer)
         # the mirrored loop runs the other way round
         builder.faces.append(faces if mirror > 0 else faces[:, ::-1])
 
@@ -131,7 +133,7 @@ def add_mouth_bag(builder: Builder, skin: Array, loop: NDArray[np.int64]) -> Non
     )
     index = [first + k * n + np.arange(n) for k in range(rows)]
     for outer, inner in pairwise(index):
-        builder.faces.append(_strip(inner, outer))
+        builder.faces.append(strip(inner, outer))
 
 
 def add_teeth(builder: Builder) -> None:
@@ -177,7 +179,7 @@ def add_teeth(builder: Builder) -> None:
         )  # fmt: skip
         index = first + np.arange(count).reshape(len(profile), columns)
         for one, other in pairwise(index):
-            faces = _strip(one, other, closed=False)
+            faces = strip(one, other, closed=False)
             builder.faces.append(faces if side > 0 else faces[:, ::-1])
 
 
@@ -213,7 +215,7 @@ def add_tongue(builder: Builder) -> None:
         np.column_stack([np.full(around, tip), index[0], np.roll(index[0], -1)]).astype(np.int32)
     )
     for inner, outer in pairwise(index):
-        builder.faces.append(_strip(inner, outer))
+        builder.faces.append(strip(inner, outer))
 
 
 def add_eyeball(builder: Builder, name: PartName, mirror: float) -> None:
@@ -245,7 +247,7 @@ def add_eyeball(builder: Builder, name: PartName, mirror: float) -> None:
     fans.append(np.column_stack([np.full(around, last), np.roll(rows[-1], -1), rows[-1]]))
     builder.faces += [fan.astype(np.int32) for fan in fans]
     for inner, outer in pairwise(rows):
-        builder.faces.append(_strip(inner, outer))
+        builder.faces.append(strip(inner, outer))
 
 
 def add_ear(builder: Builder, mirror: float) -> None:
@@ -281,7 +283,7 @@ def add_ear(builder: Builder, mirror: float) -> None:
     first = builder.add("ear", points.astype(np.float32), local=local.astype(np.float32))
     index = first + np.arange(len(rows) * around).reshape(len(rows), around)
     for inner, outer in pairwise(index):
-        faces = _strip(inner, outer)
+        faces = strip(inner, outer)
         builder.faces.append(faces if mirror > 0 else faces[:, ::-1])
 
 

@@ -24,7 +24,7 @@ LID_RADIUS_M = 0.0147
 EYE_HALF_WIDTH_M, UPPER_LID_M, LOWER_LID_M = 0.0140, 0.0051, 0.0044
 #: How much higher the outer corner of an eye lies than its middle.
 EYE_TILT_M = 0.0010
-MOUTH_HALF_WIDTH_M = 0.0250
+MOUTH_HALF_WIDTH_M = 0.0243
 #: Below this height the shoulders are cut.
 NECK_END_M = -0.215
 
@@ -41,7 +41,7 @@ def vermilion(x: Array) -> tuple[Array, Array]:
     Seen from the front.
     """
     t = np.clip(np.abs(x) / MOUTH_HALF_WIDTH_M, 0.0, 1.0)
-    upper = 0.0076 * (1.0 - t**1.9) - 0.0013 * np.exp(-((x / 0.0032) ** 2))
+    upper = 0.0088 * (1.0 - t**1.9) - 0.0014 * np.exp(-((x / 0.0032) ** 2))
     lower = 0.0098 * (1.0 - t**2.4)
     return np.asarray(upper, np.float32), np.asarray(lower, np.float32)
 
@@ -101,24 +101,25 @@ def distance(points: Array, below: bool = True) -> Array:
     )
     # muzzle, then the nose
     d = _join(d, _ellipsoid(p, (0.0, -0.0555, 0.0660), (0.0290, 0.0235, 0.0215)), 0.02)
-    nose = _capsule(p, (0.0, 0.022, 0.0775), (0.0, -0.0205, 0.1010), 0.0064, 0.0080)
-    nose = _join(nose, _ellipsoid(p, (0.0, -0.0250, 0.1035), (0.0102, 0.0086, 0.0094)), 0.010)
-    nose = _join(nose, _ellipsoid(p, (0.0126, -0.0296, 0.0905), (0.0064, 0.0066, 0.0092)), 0.007)
-    nose = _join(
-        nose, _capsule(p, (0.0, -0.0312, 0.1000), (0.0, -0.0366, 0.0885), 0.0042, 0.004), 0.005
+    nose = _capsule(p, (0.0, 0.022, 0.0775), (0.0, -0.0195, 0.0990), 0.0062, 0.0078)
+    nose = _join(nose, _ellipsoid(p, (0.0, -0.0258, 0.1012), (0.0108, 0.0094, 0.0102)), 0.009)
+    d = _join(d, nose, 0.013)
+    wings = _ellipsoid(p, (0.0128, -0.0302, 0.0912), (0.0058, 0.0064, 0.0092))
+    wings = _join(
+        wings, _capsule(p, (0.0, -0.0318, 0.0990), (0.0, -0.0368, 0.0885), 0.0044, 0.004), 0.004
     )
-    d = _join(d, nose, 0.012)
+    d = _join(d, wings, 0.0055)
     d = _carve(d, _ellipsoid(p, (0.0068, -0.0372, 0.0960), (0.0036, 0.0036, 0.0052)), 0.004)
     # lips, the groove above them and the fold below
     groove = _capsule(p, (0.0, -0.0395, 0.0942), (0.0, -0.0462, 0.0952), 0.0030, 0.0034)
     d = _carve(d, groove, 0.005)
     d = _carve(d, _ellipsoid(p, (0.0, -0.0752, 0.0935), (0.0190, 0.0042, 0.0085)), 0.012)
-    upper = _capsule(p, (0.0042, -0.0535, 0.0884), (0.0238, -0.0578, 0.0735), 0.0056, 0.0024)
-    upper = _join(upper, _ellipsoid(p, (0.0, -0.0552, 0.0898), (0.0050, 0.0040, 0.0046)), 0.004)
-    lower = _capsule(p, (0.0, -0.0644, 0.0862), (0.0222, -0.0596, 0.0728), 0.0066, 0.0028)
+    upper = _capsule(p, (0.0044, -0.0532, 0.0886), (0.0220, -0.0574, 0.0748), 0.0062, 0.0028)
+    upper = _join(upper, _ellipsoid(p, (0.0, -0.0553, 0.0904), (0.0055, 0.0042, 0.0048)), 0.004)
+    lower = _capsule(p, (0.0, -0.0646, 0.0866), (0.0200, -0.0601, 0.0750), 0.0072, 0.0034)
     d = _join(d, upper, 0.004)
     d = _join(d, lower, 0.004)
-    return _carve(d, _slit(p), 0.0022)
+    return _carve(d, _slit(p), 0.0017)
 
 
 def _shoulders(p: Array) -> Array:
@@ -138,7 +139,7 @@ def _shoulders(p: Array) -> Array:
 def _slit(p: Array) -> Array:
     """Return the distance to the groove between the lips."""
     inside = np.clip(np.abs(p[:, 0]) / MOUTH_HALF_WIDTH_M, 0.0, 1.0)
-    bottom = 0.0905 - 0.0155 * inside**2
+    bottom = 0.0918 - 0.0155 * inside**2
     across = p[:, 1] - mouth_line(p[:, 0])
     ahead = np.minimum(p[:, 2] - bottom, 0.0)
     side = np.maximum(np.abs(p[:, 0]) - MOUTH_HALF_WIDTH_M, 0.0)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightstage.head import sculpture
+from lightstage.head.neck import NECK_POINTS, NECK_TOP_M, add_neck, neck_ring
 from lightstage.head.parts import (
     Array,
     Builder,
@@ -88,13 +89,15 @@ def sculpt() -> Sculpt:
         np.concatenate(builder.local).astype(np.float32),
         hair,
         np.concatenate(builder.anchor),
-        np.concatenate([direction, np.zeros((len(vertices) - len(skin), 3), np.float32)]),
+        np.concatenate([direction, np.zeros((len(vertices) - len(direction), 3), np.float32)]),
     )
 
 
 def hair_thickness(points: Array) -> Array:
     """Return how far the hair stands off the bare head at ``(n, 3)`` points, in metres."""
-    return np.asarray(0.013 * hair_cover(points, 0.022) * _locks(points), np.float32)
+    high = _smoothstep((points[:, 1] - 0.045) / 0.06)
+    deep = 0.0085 + 0.0085 * high
+    return np.asarray(deep * hair_cover(points, 0.024) * _locks(points), np.float32)
 
 
 def hair_cover(points: Array, ramp_m: float = 0.008) -> Array:
@@ -119,7 +122,7 @@ def _locks(points: Array) -> Array:
     x, y, z = points.T
     phase = 95.0 * x + 28.0 * np.sin(22.0 * z) + 20.0 * y
     fine = 240.0 * x + 60.0 * z + 3.0 * np.sin(60.0 * y)
-    return np.asarray(1.0 + 0.16 * np.sin(phase) + 0.07 * np.sin(fine), np.float32)
+    return np.asarray(1.0 + 0.10 * np.sin(phase) + 0.05 * np.sin(fine), np.float32)
 
 
 def _smoothstep(t: Array) -> Array:
@@ -139,9 +142,11 @@ def _add_skin(builder: Builder) -> tuple[list[NDArray[np.int64]], NDArray[np.int
     right = left * np.array([-1, 1, 1], np.float32)
     mouth = sculpture.surface_from_front(np.concatenate([_mouth_ring(r) for r in _MOUTH_RINGS_M]))
     rings = np.concatenate([left, right, mouth])
-    points, straight = _fill(rings)
-    skin = np.concatenate([rings, points])
-    directions = np.concatenate([_flattened_rings(left, mouth), straight]) - CORE_M
+    top = neck_ring(np.full(NECK_POINTS, NECK_TOP_M))
+    rings = np.concatenate([rings, top])
+    skin = np.concatenate([rings, _fill(rings)])
+    flat = _flattened_rings(left, mouth)
+    directions = np.concatenate([flat, skin[len(flat) :]]) - CORE_M
     directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     triangles = ConvexHull(directions).simplices.astype(np.int64)
     a, b, c = (directions[triangles[:, k]] for k in range(3))
@@ -152,15 +157,16 @@ def _add_skin(builder: Builder) -> tuple[list[NDArray[np.int64]], NDArray[np.int
     loops = [np.arange(n), len(left) + np.arange(n)]
     mouth_loop = 2 * len(left) + np.arange(_MOUTH_POINTS)
     keep = np.ones(len(triangles), bool)
-    for loop in (*loops, mouth_loop):
+    neck_loop = len(flat) + np.arange(NECK_POINTS)
+    for loop in (*loops, mouth_loop, neck_loop):
         keep &= ~np.isin(triangles, loop).all(axis=1)
-    keep &= ~(skin[triangles][:, :, 1] < sculpture.NECK_END_M + 1e-4).all(axis=1)
     side = np.zeros(len(skin), np.float32)
     side[mouth_loop] = np.sign(np.round(np.sin(_mouth_angles()), 6))
     outward = skin + hair_thickness(skin)[:, None] * sculpture.surface_normal(skin, 2e-3)
     builder.add("skin", outward, side)
     builder.faces.append(triangles[keep].astype(np.int32))
-    return loops, mouth_loop, np.asarray(directions, np.float32)
+    below = add_neck(builder, skin, neck_loop)
+    return loops, mouth_loop, np.asarray(np.concatenate([directions, below]), np.float32)
 
 
 def _flattened_rings(left: Array, mouth: Array) -> Array:
@@ -181,48 +187,23 @@ def _flattened_rings(left: Array, mouth: Array) -> Array:
     return np.concatenate([eye, eye * np.array([-1, 1, 1], np.float32), lips])
 
 
-def _fill(rings: Array) -> tuple[Array, Array]:
-    """Return the skin's points away from the rings, symmetric about the middle plane.
-
-    Twice: where they are, and where they would be on a neck without shoulders, which rays from the
-    core meet but once.
-    """
-    heights = np.linspace(sculpture.NECK_END_M, -0.104, 30)
-    neck = np.concatenate([_neck_ring(height, 60, True) for height in heights])
-    bare = np.concatenate([_neck_ring(height, 60, False) for height in heights])
+def _fill(rings: Array) -> Array:
+    """Return the skin's points away from the rings, symmetric about the middle plane."""
     middle = np.column_stack([np.zeros(150), np.cos(t := np.linspace(0.0, 2.6, 150)), np.sin(t)])
-    spine = sculpture.surface_from_core(
-        np.concatenate([middle, middle * [1, 1, -1]]).astype(np.float32)
-    )
     layers: list[tuple[Array, float]] = [
-        (spine, 0.0030),
-        (neck, 0.0064),
-        (sculpture.surface_from_core(_nose_directions(0.0023)), 0.0021),
-        (sculpture.surface_from_core(_cone_directions(15000, 0.45)), 0.0039),
-        (sculpture.surface_from_core(_cone_directions(9000, -1.1)), 0.0076),
+        (np.concatenate([middle, middle * [1, 1, -1]]).astype(np.float32), 0.0030),
+        (_nose_directions(0.0023), 0.0021),
+        (_cone_directions(15000, 0.45), 0.0039),
+        (_cone_directions(9000, -1.1), 0.0076),
     ]
-    candidates = np.concatenate([points for points, _ in layers])
-    straight = candidates.copy()
-    straight[len(spine) : len(spine) + len(neck)] = bare
-    spacing = np.concatenate([np.full(len(points), gap) for points, gap in layers])
-    in_neck = np.zeros(len(candidates), bool)
-    in_neck[len(spine) : len(spine) + len(neck)] = True
-    inside = ~_in_openings(candidates) & (in_neck | ~_under_head(candidates))
+    candidates = np.concatenate([sculpture.surface_from_core(rays) for rays, _ in layers])
+    spacing = np.concatenate([np.full(len(rays), gap) for rays, gap in layers])
+    inside = (candidates[:, 1] > NECK_TOP_M + 0.001) & ~_in_openings(candidates)
     middle_or_left = (candidates[:, 0] > 0.45 * spacing) | (np.abs(candidates[:, 0]) < 1e-6)
-    kept = np.flatnonzero(inside & middle_or_left)
-    chosen = kept[_thinned(candidates[kept], spacing[kept], rings)]
-    chosen = np.concatenate([chosen, chosen[candidates[chosen, 0] > 1e-6]])
-    mirror = np.ones((len(chosen), 3), np.float32)
-    left_count = len(np.unique(chosen))
-    mirror[left_count:, 0] = -1.0
-    return (candidates[chosen] * mirror).astype(np.float32), (straight[chosen] * mirror).astype(
-        np.float32
-    )
-
-
-def _under_head(points: Array) -> NDArray[np.bool_]:
-    """Tell which points are the neck's, whose own rings make its mesh."""
-    return np.asarray((points[:, 1] < -0.104) & ((points[:, 2] < 0.045) | (points[:, 1] < -0.118)))
+    candidates, spacing = candidates[inside & middle_or_left], spacing[inside & middle_or_left]
+    chosen = candidates[_thinned(candidates, spacing, rings)]
+    mirrored = chosen[chosen[:, 0] > 1e-6] * np.array([-1, 1, 1], np.float32)
+    return np.concatenate([chosen, mirrored]).astype(np.float32)
 
 
 def _thinned(points: Array, spacing: NDArray[np.float64], taken: Array) -> NDArray[np.int64]:
@@ -287,20 +268,6 @@ def _mouth_ring(away_m: float) -> Array:
     x = (MOUTH_HALF_WIDTH_M + 0.8 * away_m) * np.cos(t)
     y = sculpture.mouth_line(x.astype(np.float32)) + (0.00005 + away_m) * np.sin(t)
     return np.column_stack([x, y]).astype(np.float32)
-
-
-def _neck_ring(height: float, half: int, shoulders: bool) -> Array:
-    """Return points of the neck at one height, from the front round its left to the back."""
-    t = np.linspace(0.0, np.pi, half)
-    axis = np.array([0.0, height, -0.030], np.float32)
-    out = np.column_stack([np.sin(t), np.zeros(half), np.cos(t)]).astype(np.float32)
-    out[[0, -1], 0] = 0.0
-    if shoulders:
-        ring = sculpture.march(axis + 0.15 * out, -out, 0.15)
-    else:
-        ring = axis + np.float32(0.044 - 0.05 * (height + 0.104)) * out
-    ring[[0, -1], 0] = 0.0
-    return np.asarray(ring, np.float32)
 
 
 def _nose_directions(spacing_m: float) -> Array:
