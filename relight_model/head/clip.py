@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from dataclasses import dataclass, field
+import zlib
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lightstage.errors import InputError
 from lightstage.pinhole import PinholeCamera
@@ -21,6 +22,14 @@ Float = NDArray[np.float64]
 FORMAT = "lightstage head clip 1"
 #: Where joints' axis-angles lie in a pose of 15 numbers.
 GLOBAL, NECK, JAW, EYE_LEFT, EYE_RIGHT = (slice(3 * k, 3 * k + 3) for k in range(5))
+#: The joints of a pose by name, in its order.
+JOINTS = {
+    "global": GLOBAL,
+    "neck": NECK,
+    "jaw": JAW,
+    "eye_left": EYE_LEFT,
+    "eye_right": EYE_RIGHT,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +54,10 @@ class HeadClip:
         head: which model the coefficients belong to (:attr:`HeadModel.fingerprint`).
         details: anything else worth keeping, as JSON holds it.
 
+    Arrays are kept as float64, whatever they were given as.
+
     Raises:
-        InputError: arrays that do not fit together, or numbers that are not finite.
+        InputError: arrays that do not fit together, or numbers that are not finite or in range.
     """
 
     shape: Float
@@ -64,9 +75,14 @@ class HeadClip:
 
     def __post_init__(self) -> None:
         """Check that the arrays fit together."""
+        for name in (*_ARRAYS, *_OPTIONAL):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
+        if self.time_s.ndim != 1 or len(self.time_s) == 0:
+            raise InputError(
+                f"a head clip needs a time for each frame, its times are {self.time_s.shape}."
+            )
         n = len(self.time_s)
-        if n == 0:
-            raise InputError("a head clip has no frame.")
         wanted = {"pose": (n, 15), "translation_m": (n, 3), "time_s": (n,)}
         if self.view is not None:
             wanted["view"] = (n, 3)
@@ -88,16 +104,48 @@ class HeadClip:
             )
         if (self.view is None) != (self.view_size is None):
             raise InputError("a head clip has both view and view_size, or neither.")
-        for name in ("shape", "expression", "pose", "translation_m", "time_s", "view"):
+        for name in (*_ARRAYS, *_OPTIONAL):
             values = getattr(self, name)
             if values is not None and not np.isfinite(values).all():
                 raise InputError(f"a head clip's {name} holds numbers that are not finite.")
         if n > 1 and not (np.diff(self.time_s) > 0).all():
             raise InputError("a head clip's times must rise.")
+        if self.confidence is not None and not (
+            (self.confidence >= 0).all() and (self.confidence <= 1).all()
+        ):
+            raise InputError("a head clip's confidence must be in [0, 1].")
+        if self.view is not None and not (self.view[:, 2] > 0).all():
+            raise InputError("a head clip's view has a scale that is not above 0.")
+        if self.view_size is not None and min(self.view_size) < 1:
+            raise InputError(f"a head clip's view_size is {self.view_size}: no picture.")
 
     def __len__(self) -> int:
         """How many frames there are."""
         return len(self.time_s)
+
+    @property
+    def period_s(self) -> float:
+        """The usual time from a frame to the next in seconds; 0 for a single frame."""
+        return float(np.median(np.diff(self.time_s))) if len(self) > 1 else 0.0
+
+    @property
+    def weight(self) -> Float:
+        """How much each frame counts, ``(n,)``: its confidence, 1 where none is kept."""
+        return np.ones(len(self)) if self.confidence is None else self.confidence
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with ``changes``, checked anew."""
+        return replace(self, **changes)
+
+    def frames(self, which: ArrayLike | slice) -> Self:
+        """Return the clip of some frames: indices that rise, a slice, or a mask ``(n,)``."""
+        chosen: Any = which if isinstance(which, slice) else np.asarray(which)
+        arrays = {
+            name: values[chosen]
+            for name in _PER_FRAME
+            if (values := getattr(self, name)) is not None
+        }
+        return replace(self, **arrays)
 
     def frame_camera(self, index: int) -> PinholeCamera:
         """Return the camera of frame ``index``'s own picture."""
@@ -107,7 +155,11 @@ class HeadClip:
         return self.camera.viewed(left, top, scale, *self.view_size)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the clip to an ``.npz`` that holds arrays and one JSON text, never a pickle."""
+        """Write the clip to an ``.npz`` that holds arrays and one JSON text, never a pickle.
+
+        Raises:
+            InputError: the file cannot be written, or ``details`` holds what JSON cannot.
+        """
         camera = {
             "width": self.camera.width,
             "height": self.camera.height,
@@ -128,10 +180,14 @@ class HeadClip:
             for name in (*_ARRAYS, *_OPTIONAL)
             if getattr(self, name) is not None
         }
+        try:
+            text = json.dumps(about, allow_nan=False)
+        except (TypeError, ValueError) as reason:
+            raise InputError(f"{path}: a head clip's details must be JSON: {reason}.") from None
         partial = Path(f"{os.fspath(path)}.partial")
         try:
             with partial.open("wb") as file:
-                np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+                np.savez_compressed(file, about=np.array(text), **arrays)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -141,20 +197,21 @@ class HeadClip:
 
     @staticmethod
     def load(path: str | os.PathLike[str]) -> HeadClip:
-        """Read a clip that :meth:`save` wrote.
+        """Read a clip that :meth:`save` wrote. Nothing in the file is run: there is no pickle.
 
         Raises:
-            InputError: no such file, or not a head clip.
+            InputError: no such file, not a head clip, or one that is damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 about = json.loads(str(file["about"]))
                 if about.get("format") != FORMAT:
-                    raise InputError(
-                        f"{path}: is {about.get('format')!r}, this version reads {FORMAT!r}."
-                    )
-                arrays = {name: np.asarray(file[name], np.float64) for name in _ARRAYS}
-                arrays |= {n: np.asarray(file[n], np.float64) for n in _OPTIONAL if n in file}
+                    raise InputError(f"is {about.get('format')!r}, this version reads {FORMAT!r}.")
+                arrays = {name: file[name] for name in _ARRAYS}
+                arrays |= {name: file[name] for name in _OPTIONAL if name in file}
+            for name, values in arrays.items():
+                if values.dtype.kind not in "fiu":
+                    raise InputError(f"its {name} is no array of numbers but {values.dtype}.")
             camera = dict(about["camera"])
             centre = camera.pop("centre_px")
             size = about["view_size"]
@@ -162,17 +219,38 @@ class HeadClip:
                 **arrays,
                 camera=PinholeCamera(**camera, centre_px=tuple(centre) if centre else None),
                 view_size=(int(size[0]), int(size[1])) if size else None,
-                expression_names=tuple(about["expression_names"]),
+                expression_names=tuple(str(name) for name in about["expression_names"]),
                 head=str(about["head"]),
                 details=dict(about["details"]),
             )
         except FileNotFoundError:
             raise InputError(f"{path}: there is no such file.") from None
-        except (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile):
+        except InputError as reason:
+            raise InputError(f"{path}: {reason}") from None
+        except _NOT_A_CLIP:
             raise InputError(
-                f"{path}: is no file of head parameters; `relight_model fit` makes one."
+                f"{path}: is no file of head parameters, or a damaged one; `relight_model fit` "
+                "makes them."
             ) from None
 
 
 _ARRAYS = ("shape", "expression", "pose", "translation_m", "time_s")
 _OPTIONAL = ("view", "confidence")
+_PER_FRAME = ("expression", "pose", "translation_m", "time_s", *_OPTIONAL)
+#: What reading a file that is something else, or damaged, may end in.
+_NOT_A_CLIP = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
