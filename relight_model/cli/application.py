@@ -8,8 +8,8 @@ from lightstage import __version__
 from lightstage.terminal import CommandGroup
 
 COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
-    "Data": ("inspect",),
-    "Heads": ("convert-head", "parameters", "statistics", "retarget", "resample"),
+    "Data": ("inspect", "evaluate"),
+    "Heads": ("convert-head", "parameters", "statistics", "retarget", "resample", "condition"),
 }
 
 

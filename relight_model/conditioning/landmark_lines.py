@@ -46,7 +46,7 @@ _SEGMENTS = _segments()
 
 
 def find_pupils(head: HeadFile) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return where the pupils are on the mesh: triangles' corners ``(2, 3)`` and weights ``(2, 3)``.
+    """Return the pupils' triangles on the mesh: corners ``(2, 3)`` and weights ``(2, 3)``.
 
     Left eye first. They lie where the axis of the resting eyeball, along +Z from its joint, leaves
     it. A head without eyeballs has none: the arrays then have no rows.

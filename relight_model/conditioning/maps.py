@@ -76,7 +76,7 @@ class ConditioningMaps:
     def channels(
         self, names: Sequence[str] = NETWORK_MAPS, dtype: DTypeLike = np.float32
     ) -> NDArray[np.floating]:
-        """Return maps as the network takes them, ``(channels, h, w)``, in the order of ``names``."""
+        """Return maps as the network takes them, ``(channels, h, w)``, in order of ``names``."""
         arrays = [self[name] for name in names]
         height, width = arrays[0].shape[:2]
         out = np.empty((channel_count(names), height, width), dtype)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from relight_model.conditioning.compiled import compiled
+from relight_model.conditioning.compiled import compiled, compiled_fast
 
 #: What lies nearer to the camera than this is not drawn.
 NEAR_M = 0.02
@@ -71,7 +71,8 @@ def draw_faces(
         places: ``(V, 3)`` of :func:`place_vertices`.
         faces: ``(F, 3)``, counter-clockwise from outside.
         texel_area: ``(F,)`` what each covers of the texture, in texels; empty without a texture.
-        left, top: the window's first sample.
+        left: the window's first column.
+        top: its first row.
         nearness: ``(h, w)`` 0 at first; becomes 1 / depth.
         shown: ``(h, w)``; becomes the triangle, where ``nearness`` is not 0.
         edges: ``(F, 9)``: of triangles that are drawn, the edge functions whose shares are the
@@ -133,7 +134,7 @@ def draw_faces(
                 level[f] = 0.5 * np.log2(max(texel_area[f], 1e-12) / max(area, 1e-12))
 
 
-@compiled
+@compiled_fast
 def shade_pixels(
     nearness: Any,
     shown: Any,
@@ -158,29 +159,39 @@ def shade_pixels(
     """Make each pixel of a window from its samples; maps that are empty are not made.
 
     Args:
-        nearness, shown, edges, level, faces, left, top: as in :func:`draw_faces`; the window holds
-            whole pixels.
+        nearness: as :func:`draw_faces` made it, like ``shown``, ``edges`` and ``level``; the window
+            holds whole pixels.
+        shown: see there.
+        edges: see there.
+        level: see there.
+        faces: see there.
+        left: see there.
+        top: see there.
         per_side: samples along each side of a pixel.
         colours: ``(V, 3)`` PNCC.
         normals: ``(V, 3)`` unit, world axes.
-        texture_faces, texture_places: ``(F, 3)`` and ``(T, 2)``: from 0 to 1, v downwards.
-        mipmap, mip_sizes: the texture at all levels, ``(texels, 3)``; ``(levels, 3)``: where each
-            begins, its height and width.
+        texture_faces: ``(F, 3)``, rows of ``texture_places``.
+        texture_places: ``(T, 2)`` from 0 to 1, v downwards.
+        mipmap: the texture at all levels, ``(texels, 3)``.
+        mip_sizes: ``(levels, 3)``: where each begins, its height and width.
         curve: display values of equally spaced linear ones.
-        diffuse, pncc, normal: ``(h, w, 3)`` of the whole picture, 0 at first; or of no row.
+        diffuse: ``(h, w, 3)`` of the whole picture, 0 at first; or of no row.
+        pncc: the same.
+        normal: the same.
         mask: ``(h, w)`` of the whole picture, 0 at first.
     """
     rows, columns = nearness.shape[0] // per_side, nearness.shape[1] // per_side
     samples = per_side * per_side
     with_diffuse, with_pncc = diffuse.shape[0] > 0, pncc.shape[0] > 0
     with_normal = normal.shape[0] > 0
+    zero, last_level = np.float32(0.0), np.float32(mip_sizes.shape[0] - 1)
     for row in range(rows):
         out_y = top // per_side + row
         for column in range(columns):
             count = 0
-            red = green = blue = 0.0
-            c0 = c1 = c2 = 0.0
-            n0 = n1 = n2 = 0.0
+            red = green = blue = zero
+            c0 = c1 = c2 = zero
+            n0 = n1 = n2 = zero
             for i in range(per_side):
                 sy = row * per_side + i
                 for j in range(per_side):
@@ -190,11 +201,13 @@ def shade_pixels(
                     count += 1
                     f = shown[sy, sx]
                     x, y = float(sx + left), float(sy + top)
-                    w0 = edges[f, 0] * x + edges[f, 1] * y + edges[f, 2]
-                    w1 = edges[f, 3] * x + edges[f, 4] * y + edges[f, 5]
-                    w2 = edges[f, 6] * x + edges[f, 7] * y + edges[f, 8]
-                    share = 1.0 / (w0 + w1 + w2)
-                    w0, w1, w2 = w0 * share, w1 * share, w2 * share
+                    e0 = edges[f, 0] * x + edges[f, 1] * y + edges[f, 2]
+                    e1 = edges[f, 3] * x + edges[f, 4] * y + edges[f, 5]
+                    e2 = edges[f, 6] * x + edges[f, 7] * y + edges[f, 8]
+                    share = 1.0 / (e0 + e1 + e2)
+                    w0, w1, w2 = (
+                        np.float32(e0 * share), np.float32(e1 * share), np.float32(e2 * share),
+                    )  # fmt: skip
                     va, vb, vc = faces[f, 0], faces[f, 1], faces[f, 2]
                     if with_pncc:
                         c0 += w0 * colours[va, 0] + w1 * colours[vb, 0] + w2 * colours[vc, 0]
@@ -206,21 +219,22 @@ def shade_pixels(
                         n2 += w0 * normals[va, 2] + w1 * normals[vb, 2] + w2 * normals[vc, 2]
                     if with_diffuse:
                         ta, tb, tc = texture_faces[f, 0], texture_faces[f, 1], texture_faces[f, 2]
-                        p, q, r = texture_places[ta], texture_places[tb], texture_places[tc]
-                        u = w0 * p[0] + w1 * q[0] + w2 * r[0]
-                        v = w0 * p[1] + w1 * q[1] + w2 * r[1]
-                        fine = min(max(float(level[f]), 0.0), mip_sizes.shape[0] - 1.0)
+                        u = w0 * texture_places[ta, 0]
+                        u += w1 * texture_places[tb, 0] + w2 * texture_places[tc, 0]
+                        v = w0 * texture_places[ta, 1]
+                        v += w1 * texture_places[tb, 1] + w2 * texture_places[tc, 1]
+                        fine = min(max(level[f], zero), last_level)
                         lower = int(fine)
-                        between = fine - lower
-                        colour = _texel(mipmap, mip_sizes, lower, u, v)
-                        red += (1.0 - between) * colour[0]
-                        green += (1.0 - between) * colour[1]
-                        blue += (1.0 - between) * colour[2]
-                        if between > 0.0:
-                            colour = _texel(mipmap, mip_sizes, lower + 1, u, v)
-                            red += between * colour[0]
-                            green += between * colour[1]
-                            blue += between * colour[2]
+                        between = fine - np.float32(lower)
+                        rgb = _texel(mipmap, mip_sizes, lower, u, v)
+                        red += rgb[0]
+                        green += rgb[1]
+                        blue += rgb[2]
+                        if between > zero:
+                            more = _texel(mipmap, mip_sizes, lower + 1, u, v)
+                            red += between * (more[0] - rgb[0])
+                            green += between * (more[1] - rgb[1])
+                            blue += between * (more[2] - rgb[2])
             if count == 0:
                 continue
             out_x = left // per_side + column
@@ -243,27 +257,28 @@ def shade_pixels(
                     normal[out_y, out_x, 2] = n2 / length
 
 
-@compiled
+@compiled_fast
 def _texel(mipmap: Any, sizes: Any, level: int, u: float, v: float) -> Any:
     """Return the texture at a place, between four texels of one level."""
     start, height, width = sizes[level, 0], sizes[level, 1], sizes[level, 2]
-    x = min(max(u * width - 0.5, 0.0), width - 1.0)
-    y = min(max(v * height - 0.5, 0.0), height - 1.0)
-    x0, y0 = int(x), int(y)
-    fx, fy = x - x0, y - y0
-    x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
-    a, b = mipmap[start + y0 * width + x0], mipmap[start + y0 * width + x1]
-    c, d = mipmap[start + y1 * width + x0], mipmap[start + y1 * width + x1]
-    wa, wb, wc, wd = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+    zero, one, half = np.float32(0.0), np.float32(1.0), np.float32(0.5)
+    x = min(max(u * np.float32(width) - half, zero), np.float32(width - 1))
+    y = min(max(v * np.float32(height) - half, zero), np.float32(height - 1))
+    x0, y0 = np.int32(x), np.int32(y)
+    fx, fy = x - np.float32(x0), y - np.float32(y0)
+    a = start + y0 * width + x0
+    right, below = np.int32(x0 + 1 < width), np.int32(y0 + 1 < height) * width
+    b, c, d = a + right, a + below, a + below + right
+    wa, wb, wc, wd = (one - fx) * (one - fy), fx * (one - fy), (one - fx) * fy, fx * fy
     return (
-        wa * a[0] + wb * b[0] + wc * c[0] + wd * d[0],
-        wa * a[1] + wb * b[1] + wc * c[1] + wd * d[1],
-        wa * a[2] + wb * b[2] + wc * c[2] + wd * d[2],
+        wa * mipmap[a, 0] + wb * mipmap[b, 0] + wc * mipmap[c, 0] + wd * mipmap[d, 0],
+        wa * mipmap[a, 1] + wb * mipmap[b, 1] + wc * mipmap[c, 1] + wd * mipmap[d, 1],
+        wa * mipmap[a, 2] + wb * mipmap[b, 2] + wc * mipmap[c, 2] + wd * mipmap[d, 2],
     )
 
 
 @compiled
-def _curved(curve: Any, linear: float) -> float:
+def _curved(curve: Any, linear: Any) -> float:
     """Return the display value of a linear one, from a table."""
     last = curve.shape[0] - 1
     place = min(max(linear, 0.0), 1.0) * last

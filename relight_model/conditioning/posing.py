@@ -46,9 +46,7 @@ class HeadPoser:
         self._base = np.ascontiguousarray(shaped[chosen], np.float32)
         self.vertex_count = len(self._base)
         moving = np.concatenate([directions[chosen], head.posedirs[chosen]], axis=2)
-        self._rows = np.ascontiguousarray(
-            moving.reshape(-1, moving.shape[2]).T.astype(np.float32)
-        )
+        self._rows = np.ascontiguousarray(moving.reshape(-1, moving.shape[2]).T.astype(np.float32))
         self._joints = head.J_regressor @ shaped
         self._joint_rows = np.einsum("jv,vae->eja", head.J_regressor, directions)
         self._weights = np.ascontiguousarray(head.weights[chosen], np.float32)

@@ -187,8 +187,6 @@ class ConditioningRenderer:
         order = range(len(clip)) if indices is None else [int(i) for i in indices]
         if any(not -len(clip) <= i < len(clip) for i in order):
             raise InputError(f"the clip has frames 0 to {len(clip) - 1}.")
-        cameras = [resized(clip.frame_camera(i), size) for i in order[:1]]
-        del cameras  # a wrong size is refused before any work
         blocks = [order[start : start + _TOGETHER] for start in range(0, len(order), _TOGETHER)]
 
         def posed(block: Sequence[int]) -> Array:
@@ -280,9 +278,9 @@ class ConditioningRenderer:
         pictures["mask"] = np.zeros((height, width), np.float32)
         count, faces = len(vertices), len(self._faces)
         places, box = self._buffer("places", (count, 3), np.float64), np.empty(4)
-        middle = [(c + 0.5) * per_side - 0.5 for c in camera.centre]
+        middle_x, middle_y = ((c + 0.5) * per_side - 0.5 for c in camera.centre)
         whole = place_vertices(
-            vertices, camera.distance_m, camera.focal_px * per_side, *middle, places, box
+            vertices, camera.distance_m, camera.focal_px * per_side, middle_x, middle_y, places, box
         )
         window = _window(box, whole, width, height, per_side)
         if window is None:
@@ -293,9 +291,7 @@ class ConditioningRenderer:
         shown = self._buffer("shown", (rows, columns), np.int32)
         edges = self._buffer("edges", (faces, 9), np.float64)
         level = self._buffer("level", (faces,), np.float32)
-        draw_faces(
-            places, self._faces, self._texel_area, left, top, nearness, shown, edges, level
-        )
+        draw_faces(places, self._faces, self._texel_area, left, top, nearness, shown, edges, level)
         normals = self._buffer("normals", (count, 3), np.float32)
         if "normal" in chosen:
             add_face_normals(vertices, self._faces, normals)
@@ -393,14 +389,13 @@ def resized(camera: PinholeCamera, size: int | tuple[int, int] | None) -> Pinhol
 def _window(
     box: NDArray[np.float64], whole: bool, width: int, height: int, per_side: int
 ) -> tuple[int, int, int, int] | None:
-    """Return left, top, width and height, in samples, of the whole pixels that may show the head."""
+    """Return left, top, width, height in samples of the whole pixels that may show the head."""
     if not whole:
         return 0, 0, width * per_side, height * per_side
     pixels = np.clip((box + 0.5) / per_side, -1.0, [width + 1, height + 1] * 2)
     left, top = (max(0, int(np.floor(v))) for v in pixels[:2])
-    right, bottom = (
-        min(limit, int(np.floor(v)) + 1) for v, limit in zip(pixels[2:], (width, height), strict=True)
-    )
+    right = min(width, int(np.floor(pixels[2])) + 1)
+    bottom = min(height, int(np.floor(pixels[3])) + 1)
     if left >= right or top >= bottom:
         return None
     return left * per_side, top * per_side, (right - left) * per_side, (bottom - top) * per_side

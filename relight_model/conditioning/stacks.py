@@ -151,7 +151,8 @@ class FrameStack:
     def push(self, channels: NDArray[np.floating]) -> NDArray[np.floating]:
         """Take the next frame's ``(channels, h, w)`` and return the stack ``(frames * c, h, w)``.
 
-        With ``step`` 1 what is returned is valid until the next frame is pushed; copy it to keep it.
+        With ``step`` 1 what is returned is valid until the next frame is pushed; copy it to keep
+        it.
 
         Raises:
             InputError: another size than the frames before, or other channels than the layout's.
