@@ -13,6 +13,7 @@ import math
 import pickle
 import pickletools
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -454,10 +455,16 @@ def _tensor(stub: _Tensor) -> NDArray[Any]:
     import torch
 
     try:
-        storage = torch.load(io.BytesIO(stub.storage.raw), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            file = io.BytesIO(stub.storage.raw)
+            storage = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as reason:
         named = re.search(r"GLOBAL ([\w.]+)", str(reason))
         raise _RefusedError(named[1] if named else "a storage that is none") from None
+    except Exception:
+        # torch's reader promises nothing about what damaged bytes raise
+        raise ValueError("a storage that cannot be read") from None
     kind = getattr(storage, "dtype", torch.uint8)
     untyped = getattr(storage, "_untyped_storage", storage)
     flat = torch.tensor([], dtype=kind).set_(untyped).numpy()
