@@ -1,0 +1,168 @@
+"""``relight_model evaluate``: predicted reflectance fields against the true ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from lightstage.terminal import (
+    PATH,
+    json_option,
+    print_json,
+    print_table,
+    progress_bar,
+    quiet_option,
+    say,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lightstage.fields import ReflectanceFields
+
+
+@click.command("evaluate")
+@click.argument("prediction", type=PATH)
+@click.argument("truth", type=PATH)
+@click.option(
+    "--directions", type=click.IntRange(1, 1024), default=24, show_default=True, metavar="N",
+    help="Light directions, evenly spread over the sphere.",
+)  # fmt: skip
+@click.option(
+    "--radius", type=click.FloatRange(1, 180), default=15.0, show_default=True, metavar="DEG",
+    help="How large the light is.",
+)  # fmt: skip
+@click.option("--from", "from_s", type=float, metavar="S", help="Only sets from this time on.")
+@click.option("--to", "to_s", type=float, metavar="S", help="Only sets before this time.")
+@click.option(
+    "--held-out", type=float, metavar="SHARE", help="Only the end of the true take, as in training."
+)
+@click.option(
+    "--every", type=click.IntRange(1), default=1, metavar="N",
+    help="Only every Nth set; from frame to frame is then not measured.",
+)  # fmt: skip
+@click.option("--no-olat", is_flag=True, help="Do not measure single lights: five times as quick.")
+@click.option("--name", default="prediction", show_default=True, help="What the table calls it.")
+@click.option(
+    "-o", "--output", type=PATH, metavar="DIR",
+    help="Write evaluation.json, table.md and frames.png (worst, median and best) there.",
+)  # fmt: skip
+@quiet_option
+@json_option
+def command(
+    prediction: Path,
+    truth: Path,
+    directions: int,
+    radius: float,
+    from_s: float | None,
+    to_s: float | None,
+    held_out: float | None,
+    every: int,
+    no_olat: bool,
+    name: str,
+    output: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Measure a PREDICTION's reflectance fields against the TRUTH.
+
+    Both are takes, sessions of one take, or stores (aligned.zarr) of one dome and size; sets are
+    matched by time. PSNR, SSIM and MAE of sequences relit from evenly spread directions, and of
+    single lights; inside the matte where the truth has one (lightstage matte makes it).
+    docs/evaluation.md has the definition.
+
+    Example: [bold]relight_model evaluate rendered/takes/held_out my_session/takes/held_out[/bold]
+    """
+    from lightstage.fields import ReflectanceFields
+    from relight_model.evaluate import (
+        EvaluationSettings,
+        MatchedFields,
+        check_same_lights,
+        evaluate,
+        matched,
+    )
+
+    guess, true = ReflectanceFields.open(prediction), ReflectanceFields.open(truth)
+    check_same_lights(guess.dome, true.dome)
+    a, b = matched(guess.time_s, true.time_s)
+    kept = _chosen(true, truth, b, from_s, to_s, held_out)[::every]
+    a, b = a[kept], b[kept]
+    settings = EvaluationSettings(
+        directions=directions, radius_deg=radius, olat=not no_olat, temporal=every == 1
+    )
+    mattes = (lambda index: true.read("matte", int(b[index]))) if true.has("matte") else None
+    pair = MatchedFields(guess, a.tolist()), MatchedFields(true, b.tolist())
+    with progress_bar("comparing", "sets", quiet=quiet or as_json) as progress:
+        found = evaluate(*pair, true.dome, settings, mattes=mattes, progress=progress)
+    _tell(found, pair, true, name, output, quiet, as_json)
+
+
+def _tell(
+    found: Any,
+    pair: Any,
+    true: ReflectanceFields,
+    name: str,
+    output: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    import json
+
+    from lightstage.images import write_image
+    from relight_model.evaluation_report import frames_picture, report_of, summary_rows, table_of
+
+    report = {"name": name, **report_of(found)}
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(report, indent=1, allow_nan=False) + "\n"
+        (output / "evaluation.json").write_text(text, encoding="utf-8")
+        parts = {"inside": "Inside the matte", "whole": "Whole picture"}
+        tables = [
+            f"{title}, relit sequences:\n\n{table_of({name: found}, where)}"
+            for where, title in parts.items()
+            if where in report["relit"]
+        ]
+        (output / "table.md").write_text("\n".join(tables), encoding="utf-8")
+        write_image(output / "frames.png", frames_picture(found, pair[0], pair[1], true.dome))
+    if as_json:
+        print_json(report)
+        return
+    for note in found.notes:
+        say(f"note: {note}", quiet=quiet)
+    if not quiet:
+        print_table(f"{name} against {true.path}", summary_rows(found))
+    if output is not None:
+        say(f"wrote evaluation.json, table.md and frames.png in {output}", quiet=quiet)
+
+
+def _chosen(
+    true: ReflectanceFields,
+    path: Path,
+    indices: NDArray[np.int64],
+    from_s: float | None,
+    to_s: float | None,
+    held_out: float | None,
+) -> NDArray[np.int64]:
+    """Return which of the matched sets are in the times asked for."""
+    import numpy as np
+
+    from lightstage.errors import InputError
+    from relight_model.split import split_by_time
+
+    times = true.time_s[indices]
+    kept = np.ones(len(indices), bool)
+    if from_s is not None:
+        kept &= times >= from_s
+    if to_s is not None:
+        kept &= times < to_s
+    if held_out is not None:
+        kept &= np.isin(indices, split_by_time(true.time_s, held_out).held_out)
+    if not kept.any():
+        raise InputError(
+            f"{path}: no set with a prediction is in the times asked for; they run from "
+            f"{times.min():.2f} to {times.max():.2f} s."
+        )
+    return np.flatnonzero(kept)
