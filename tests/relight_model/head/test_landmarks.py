@@ -227,7 +227,7 @@ def test_many_predictions_jitter_less_than_half_of_one(
     one = []
     for frame in frames:
         box = max(detector.detector(frame, 0), key=lambda b: b.area())
-        one.append([(p.x, p.y) for p in detector.predictor(frame, box).parts()])
+        one.append([(p.x, p.y) for p in detector.predict.trees(frame, box).parts()])
     many = [face.landmarks for face in faces_of_clip(detector, frames) if face]
     assert len(many) == len(frames)
     assert np.std(many, axis=0).mean() < 0.5 * np.std(one, axis=0).mean()
