@@ -163,7 +163,8 @@ def test_a_source_with_small_eyes_opens_and_closes_the_targets_fully():
     target, source = performed(1, seconds=24), performed(2, "violent", seconds=24)
     lids = [k for k, name in enumerate(source.expression_names) if "blink" in name]
     small = source.expression.copy()
-    small[:, lids] = 0.45 + 0.45 * small[:, lids]
+    often = np.maximum(small[:, lids], np.roll(small[:, lids], 19, axis=0))
+    small[:, lids] = 0.45 + 0.45 * often
     source = source.replace(expression=small)
     s, t = ClipStatistics.of(source), ClipStatistics.of(target)
     made = normalise(source, s, t)
@@ -171,6 +172,9 @@ def test_a_source_with_small_eyes_opens_and_closes_the_targets_fully():
     opened = int(np.argsort(small[:, lids[0]])[len(source) // 4])
     assert made.expression[closed, lids].min() > 0.97
     np.testing.assert_allclose(made.expression[opened, lids], 0, atol=0.02)
+    # a blink is no normal variable: moments alone leave the eyes a fifth open (docs/parameters.md)
+    plain = normalise(source, s, t, NormaliseOptions(blinks="moments"))
+    assert plain.expression[closed, lids].max() < 0.85
 
     def gap(clip, frame):
         only_lids = np.zeros_like(clip.expression)
