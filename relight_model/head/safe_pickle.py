@@ -452,8 +452,12 @@ def _array(stub: _Array, depth: int) -> Any:
 
 
 def _tensor(stub: _Tensor) -> NDArray[Any]:
-    import torch
-
+    try:
+        import torch
+    except ImportError:
+        raise InputError(
+            "the file holds tensors of torch: pip install 'lightstage[model]' and convert again."
+        ) from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
