@@ -27,7 +27,7 @@ from lightstage.terminal import (
 @click.option("--seconds", type=float, default=0.5, show_default=True, help="How long it is.")
 @click.option(
     "--motion",
-    type=click.Choice(["still", "slow", "talking", "violent"]),
+    type=click.Choice(["still", "slow", "talking", "violent", "grimacing"]),
     default="talking",
     show_default=True,
     help="How the performer moves.",

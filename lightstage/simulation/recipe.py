@@ -14,6 +14,7 @@ from lightstage.manifest import Manifest
 from lightstage.sequence import CaptureSequence
 from lightstage.session import Session, Take
 from lightstage.simulation.camera import SimulatedCamera
+from lightstage.simulation.grimaces import GrimacingPerformer
 from lightstage.simulation.performer import Performer
 from lightstage.simulation.sensor import SimulatedSensor
 from lightstage.simulation.take import SimulatedStage, simulate_take, take_steps
@@ -48,7 +49,7 @@ class TakeRecipe(Manifest):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")] = "talk"
     seconds: Annotated[float, Field(gt=0, le=3600)] = 0.5
-    motion: Literal["still", "slow", "talking", "violent"] = "talking"
+    motion: Literal["still", "slow", "talking", "violent", "grimacing"] = "talking"
     performer: Annotated[int, Field(ge=0, description="seed of the person")] = 0
     first_step: Annotated[
         int, Field(ge=0, le=10**9, description="step of the first frame; 0 = the preamble's first")
@@ -63,6 +64,13 @@ class TakeRecipe(Manifest):
         bool, Field(description="also the true flow to each OLAT frame: 150 MB a set at 512x384")
     ] = False
     faults: TakeFaults = TakeFaults()
+
+    @property
+    def who(self) -> Performer:
+        """The performer, as they move in this take."""
+        if self.motion == "grimacing":
+            return GrimacingPerformer(self.performer)
+        return Performer(self.performer, self.motion)
 
     @property
     def sensor(self) -> SimulatedSensor:
@@ -104,7 +112,7 @@ class SessionRecipe(Manifest):
         return SimulatedStage(
             sequence=self.capture_sequence,
             dome=self.dome,
-            performer=Performer(seed=take.performer, motion=take.motion),
+            performer=take.who,
             camera=SimulatedCamera(self.stage.width, self.stage.height),
             sensor=take.sensor,
             seed=take.noise_seed,

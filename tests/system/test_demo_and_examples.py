@@ -37,6 +37,7 @@ def test_the_demo_makes_all_it_promises_and_alignment_helps(tmp_path):
         ("plan_sequence.py", ["2"], None),
         ("relight_field.py", [], "relit.png"),
         ("import_olat_stack.py", ["ball"], "ball/rembrandt.png"),
+        ("make_training_session.py", ["session", "--small", "--shortcut"], None),
     ],
 )
 def test_each_example_runs_on_the_sample_session(tmp_path, script, arguments, made):
@@ -51,5 +52,8 @@ def test_each_example_runs_on_the_sample_session(tmp_path, script, arguments, ma
 
 
 def test_every_example_has_a_test():
-    tested = {"read_cine.py", "plan_sequence.py", "relight_field.py", "import_olat_stack.py"}
+    tested = {
+        "read_cine.py", "plan_sequence.py", "relight_field.py", "import_olat_stack.py",
+        "make_training_session.py",
+    }  # fmt: skip
     assert {path.name for path in (ROOT / "examples").glob("*.py")} == tested
