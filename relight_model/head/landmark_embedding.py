@@ -1,9 +1,9 @@
 """Where on a head model a detector's landmarks lie: each detector has its own idea of them.
 
-A table beside this module tells, for the shipped procedural head, how far from the head's own
-landmarks the detector's lie, in millimetres of the head at rest. It is found by
-``benchmarks/landmark_convention.py``. For other heads their own landmarks are used: a FLAME file's
-were placed by its authors.
+A table beside this module tells, for the shipped procedural head, where the head's own landmarks
+lie and how far from them the detector's, in millimetres of the head at rest: so it outlives changes
+of the mesh. It is found by ``benchmarks/landmark_convention.py``. For other heads their own
+landmarks are used: a FLAME file's were placed by its authors.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from lightstage.head import HeadFile
 Float = NDArray[np.float64]
 Embedding = tuple[NDArray[np.int64], Float]
 
-#: A table is of another head when the head's own landmarks lie farther from those it was made for.
-SAME_HEAD_M = 0.004
+#: A table is of another head when half of the head's own landmarks lie farther than this from
+#: where they were when it was made.
+SAME_HEAD_M = 0.002
 
 
 def detector_embedding(head: HeadFile, detector_name: str) -> Embedding:
@@ -36,11 +37,14 @@ def detector_embedding(head: HeadFile, detector_name: str) -> Embedding:
     table = convention(detector_name)
     if table is None:
         return own
-    places = landmark_places(head, own)
     made_for, offsets = table
-    if not np.linalg.norm(places - made_for, axis=1).max() < SAME_HEAD_M:
+    apart = np.linalg.norm(landmark_places(head, own) - made_for, axis=1)
+    if not float(np.median(apart)) < SAME_HEAD_M:
         return own
-    return embed_near(head, own, places + offsets)
+    faces, weights = embed_near(head, own, made_for + offsets)
+    kept = ~offsets.any(axis=1)
+    faces[kept], weights[kept] = own[0][kept], own[1][kept]
+    return faces, weights
 
 
 def landmark_places(head: HeadFile, embedding: Embedding) -> Float:
