@@ -9,7 +9,7 @@ from lightstage.terminal import CommandGroup
 
 COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Data": ("inspect", "evaluate"),
-    "Heads": ("convert-head", "parameters", "statistics", "retarget", "resample", "condition"),
+    "Heads": ("fit", "convert-head", "parameters", "statistics", "retarget", "resample", "condition"),
 }
 
 
