@@ -27,11 +27,14 @@ def _one_side(field: Field, left: bool) -> Field:
 
 
 def _smile(h: Place) -> Array:
+    beside = smoothstep(np.abs(h.p[:, 0]) / 0.016)
     fold = h.bump(0.036, -0.034, 0.062, 0.011, 0.012, 0.02)
     return (
         h.move(h.corners, x=4.6, y=5.4, z=-2.2)
-        + h.move(h.upper_lip, y=1.1, z=-1.2)
-        + h.move(h.lower_lip, y=0.8, z=-1.4)
+        + h.move(h.upper_lip, y=0.6, z=-1.2)
+        + h.move(h.upper_lip * beside, y=2.2)
+        + h.move(h.lower_lip, y=0.4, z=-1.4)
+        + h.move(h.lower_lip * beside, y=1.6)
         + h.move(h.bump(0.041, -0.018, 0.060, 0.014, 0.012, 0.02), y=2.2, z=1.6)
         + h.move(fold * ~h.hard, x=1.0, y=2.2, z=1.0)
     )

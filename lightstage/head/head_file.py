@@ -143,6 +143,11 @@ class HeadFile:
         return np.ascontiguousarray(self.shapedirs.reshape(-1, self.shapedirs.shape[2]).T)
 
     @cached_property
+    def _has_corrective(self) -> NDArray[np.bool_]:
+        """Which of the 36 elements move anything: the procedural head uses few."""
+        return np.asarray(self.posedirs.any(axis=(0, 1)))
+
+    @cached_property
     def _corrective_rows(self) -> Float:
         return np.ascontiguousarray(self.posedirs.reshape(-1, self.posedirs.shape[2]).T)
 
@@ -178,11 +183,36 @@ def shape_head(head: HeadFile, shape: ArrayLike, expression: ArrayLike) -> Float
         if len(given) > len(room):
             raise InputError(f"{len(given)} {name} coefficients, the head has {len(room)}.")
         room[: len(given)] = given
+    return np.asarray(head.v_template + _offset(head, coefficients))
+
+
+def express_head(head: HeadFile, rest: Float, expression: ArrayLike) -> Float:
+    """Return ``rest`` (V, 3), an identity's neutral face, with an expression, before it is posed.
+
+    The same as :func:`shape_head` to rounding, without adding up the identity each time.
+    """
+    given = np.asarray(expression, dtype=np.float64).ravel()
+    if len(given) > head.expression_count:
+        raise InputError(
+            f"{len(given)} expression coefficients, the head has {head.expression_count}."
+        )
+    coefficients = np.zeros(head.shapedirs.shape[2])
+    coefficients[head.shape_count : head.shape_count + len(given)] = given
+    return np.asarray(rest + _offset(head, coefficients))
+
+
+def _offset(head: HeadFile, coefficients: Float) -> Float:
+    """Return what all components together add, ``(V, 3)``."""
     used = np.flatnonzero(coefficients)
     if len(used) == 0:
-        return head.v_template.copy()
-    moved = coefficients[used] @ head._component_rows[used]
-    return np.asarray(head.v_template + moved.reshape(-1, 3))
+        return np.zeros_like(head.v_template)
+    first, last = int(used[0]), int(used[-1]) + 1
+    if 3 * len(used) > last - first:
+        # some zeros among them cost less than a copy of the others
+        return np.asarray(coefficients[first:last] @ head._component_rows[first:last]).reshape(
+            -1, 3
+        )
+    return np.asarray(coefficients[used] @ head._component_rows[used]).reshape(-1, 3)
 
 
 def skin_head(head: HeadFile, shaped: Float, joints: Float, pose: ArrayLike) -> Float:
@@ -194,7 +224,7 @@ def skin_head(head: HeadFile, shaped: Float, joints: Float, pose: ArrayLike) -> 
         return shaped.copy()
     rotations = rotation_matrices(axis_angles.reshape(-1, 3))
     elements = (rotations[1:] - np.eye(3)).ravel()
-    used = np.flatnonzero(elements)
+    used = np.flatnonzero((elements != 0.0) & head._has_corrective)
     posed = shaped + (elements[used] @ head._corrective_rows[used]).reshape(-1, 3)
     transforms = np.zeros((len(joints), 3, 4))
     for joint, parent in enumerate(PARENTS):

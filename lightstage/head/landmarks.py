@@ -26,7 +26,7 @@ _LID_POINTS = (
     (-1.0, True),
     (-0.38, True),
     (0.38, True),
-    (1.0, True),
+    (0.95, True),
     (0.40, False),
     (-0.36, False),
 )
@@ -120,19 +120,19 @@ def _places() -> NDArray[np.float64]:
     chin, jaw_left = contour[0], contour[:0:-1]
     brow_left = [
         _seen(x, float(brow_line(np.array([x]))[0]) + 0.0008)
-        for x in (0.0125, 0.0205, 0.0290, 0.0375, 0.0455)
+        for x in (0.0105, 0.0195, 0.0290, 0.0390, 0.0490)
     ]
-    nose = [_seen(0.0, y) for y in (0.0135, 0.0025, -0.0090, -0.0205)]
-    under = [(0.0122, -0.0350, 0.0930), (0.0062, -0.0365, 0.0985), (0.0, -0.0375, 0.1000)]
+    nose = [_seen(0.0, y) for y in (0.0150, 0.0014, -0.0122, -0.0258)]
+    under = [(0.0122, -0.0362, 0.0915), (0.0062, -0.0385, 0.0945), (0.0, -0.0396, 0.0945)]
     eye_left = [_on_lid(t, upper) for t, upper in _LID_POINTS]
     w, lip = MOUTH_HALF_WIDTH_M, _on_lips
     outer = [
         lip(-w, 0.0),
-        lip(-0.0140, 1.0),
-        lip(-0.0048, 1.0),
-        lip(0.0, 1.0),
-        lip(0.0048, 1.0),
-        lip(0.0140, 1.0),
+        lip(-0.0140, 0.9),
+        lip(-0.0048, 0.9),
+        lip(0.0, 0.9),
+        lip(0.0048, 0.9),
+        lip(0.0140, 0.9),
         lip(w, 0.0),
         lip(0.0140, -1.0),
         lip(0.0062, -1.0),

@@ -218,7 +218,7 @@ def _paint_skin(p: Array, colouring: Colouring, rng: np.random.Generator) -> Arr
     redness = np.array([0.88, 0.50, 0.53], np.float32)
     lip_colour = base * redness * stripes[:, None]
     rgb = rgb + (0.85 * lips)[:, None] * (lip_colour * np.exp(0.04 * mottle)[:, None] - rgb)
-    seam = _bell(y - mouth_line(p[:, 0]), 0.0008) * _step(x, MOUTH_HALF_WIDTH_M, 0.022) * front
+    seam = _bell(y - mouth_line(p[:, 0]), 0.0008) * _step(x, MOUTH_HALF_WIDTH_M, 0.018) * front
     tint(0.55 * seam, (0.42, 0.26, 0.26))
 
     hair_rgb = np.array(colouring.hair, np.float32)
@@ -252,9 +252,9 @@ def _lashes(rgb: Array, p: Array) -> Array:
 
 def _brows(rgb: Array, p: Array, hair: Array, noise: Array) -> Array:
     x, y, z = np.abs(p[:, 0]), p[:, 1], p[:, 2]
-    along = (x - 0.0115) / 0.0365
+    along = (x - 0.0098) / 0.0425
     middle = brow_line(x)
-    thick = 0.0034 * np.clip(1.12 - 0.72 * np.clip(along, 0.0, 1.2), 0.2, 1.0)
+    thick = 0.0038 * np.clip(1.10 - 0.70 * np.clip(along, 0.0, 1.2), 0.2, 1.0)
     edge = (y - middle) / thick
     mask = np.exp(-(np.abs(edge) ** 2.6))
     mask = mask * _step(along, -0.10, 0.10) * _step(along, 1.08, 0.80)
@@ -263,7 +263,9 @@ def _brows(rgb: Array, p: Array, hair: Array, noise: Array) -> Array:
         2300.0 * x - 1700.0 * (y - middle) * np.clip(1.1 - along, 0.05, 1.2) + 1.4 * noise
     )
     mask = np.clip(mask * (0.86 + 0.34 * lean + 0.10 * noise), 0.0, 1.0) * (z > 0.03)
-    return np.asarray(rgb + 0.92 * mask[:, None] * (0.62 * hair - rgb), np.float32)
+    return np.asarray(
+        rgb + 0.92 * mask[:, None] * (np.minimum(0.62 * hair, 0.075) - rgb), np.float32
+    )
 
 
 def _lip_mask(p: Array) -> Array:

@@ -154,8 +154,8 @@ def add_teeth(builder: Builder) -> None:
         (0.0110, -0.0070, 0.15),
     )
     names: tuple[tuple[PartName, float, float, float], ...] = (
-        ("upper_teeth", -0.0598, 0.0808, 1.0),
-        ("lower_teeth", -0.0603, 0.0785, -1.0),
+        ("upper_teeth", -0.0616, 0.0808, 1.0),
+        ("lower_teeth", -0.0608, 0.0762, -1.0),
     )
     for name, edge, ahead, side in names:
         tooth = 0.00035 * np.abs(np.sin(7.0 * np.pi * s))  # each tooth bulges a little
@@ -189,16 +189,16 @@ def add_tongue(builder: Builder) -> None:
     t = np.linspace(0.0, 1.0, along)[:, None]
     turn = np.linspace(0.0, 2.0 * np.pi, around, endpoint=False)[None]
     # from the tip to the root
-    z = 0.0735 - 0.048 * t
+    z = 0.0700 - 0.046 * t
     half = np.sqrt(np.clip(1.0 - (1.0 - np.minimum(t / 0.42, 1.0)) ** 2, 0.0, 1.0))
-    wide, thick = 0.0185 * half + 0.0006, 0.0065 * half + 0.0005
-    rise = -0.0655 + 0.0055 * np.sin(np.clip(t, 0, 1) * 2.2)
+    wide, thick = 0.0165 * half + 0.0006, 0.0060 * half + 0.0005
+    rise = -0.0700 + 0.0055 * np.sin(np.clip(t, 0, 1) * 2.2)
     groove = 0.0012 * np.exp(-((np.cos(turn) / 0.25) ** 2)) * (np.sin(turn) > 0) * half
     x = wide * np.cos(turn)
     y = rise + thick * np.sin(turn) - groove
     z = z + 0.0 * turn
     points = np.stack([x, y, z], axis=-1).reshape(-1, 3)
-    points = np.concatenate([points, [[0.0, float(rise[0, 0]), 0.0741]]])
+    points = np.concatenate([points, [[0.0, float(rise[0, 0]), 0.0705]]])
     local = np.column_stack(
         [
             np.append(np.tile(0.5 + 0.5 * np.cos(turn[0]), along), 0.5),

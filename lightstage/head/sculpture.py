@@ -48,9 +48,9 @@ def vermilion(x: Array) -> tuple[Array, Array]:
 
 def brow_line(x: Array) -> Array:
     """Return the height of the middle of the brows' hair at ``x``, both in metres."""
-    along = np.clip((np.abs(x) - 0.0115) / 0.0365, -0.2, 1.25)
+    along = np.clip((np.abs(x) - 0.0098) / 0.0425, -0.2, 1.25)
     return np.asarray(
-        0.0302 + 0.0058 * np.sin(np.clip(along, 0.0, 1.2) * 2.3) - 0.0030 * along**2, np.float32
+        0.0300 + 0.0066 * np.sin(np.clip(along, 0.0, 1.2) * 2.25) - 0.0040 * along**2, np.float32
     )
 
 
@@ -114,9 +114,13 @@ def distance(points: Array, below: bool = True) -> Array:
     groove = _capsule(p, (0.0, -0.0395, 0.0942), (0.0, -0.0462, 0.0952), 0.0030, 0.0034)
     d = _carve(d, groove, 0.005)
     d = _carve(d, _ellipsoid(p, (0.0, -0.0752, 0.0935), (0.0190, 0.0042, 0.0085)), 0.012)
-    upper = _capsule(p, (0.0044, -0.0532, 0.0886), (0.0220, -0.0574, 0.0748), 0.0062, 0.0028)
-    upper = _join(upper, _ellipsoid(p, (0.0, -0.0553, 0.0904), (0.0055, 0.0042, 0.0048)), 0.004)
-    lower = _capsule(p, (0.0, -0.0646, 0.0866), (0.0200, -0.0601, 0.0750), 0.0072, 0.0034)
+    upper = _capsule(p, (0.0044, -0.0533, 0.0888), (0.0130, -0.0547, 0.0842), 0.0060, 0.0051)
+    outer = _capsule(p, (0.0130, -0.0547, 0.0842), (0.0222, -0.0577, 0.0752), 0.0051, 0.0027)
+    upper = _join(upper, outer, 0.002)
+    upper = _join(upper, _ellipsoid(p, (0.0, -0.0553, 0.0906), (0.0055, 0.0042, 0.0048)), 0.004)
+    lower = _capsule(p, (0.0, -0.0645, 0.0870), (0.0115, -0.0636, 0.0842), 0.0070, 0.0059)
+    outer = _capsule(p, (0.0115, -0.0636, 0.0842), (0.0212, -0.0600, 0.0752), 0.0059, 0.0029)
+    lower = _join(lower, outer, 0.002)
     d = _join(d, upper, 0.004)
     d = _join(d, lower, 0.004)
     return _carve(d, _slit(p), 0.0017)
@@ -129,10 +133,10 @@ def _shoulders(p: Array) -> Array:
     d = _join(d, _capsule(p, (0.045, -0.060, -0.030), (0.010, -0.195, 0.006), 0.0095, 0.009), 0.02)
     d = _join(d, _capsule(p, (0.0, -0.128, 0.012), (0.0, -0.150, 0.008), 0.0075, 0.008), 0.03)
     # the muscle from the nape to the shoulder, the collar bones, the chest
-    d = _join(d, _capsule(p, (0.010, -0.095, -0.062), (0.130, -0.222, -0.050), 0.014, 0.026), 0.035)
-    d = _join(d, _ellipsoid(p, (0.060, -0.252, -0.040), (0.125, 0.050, 0.060)), 0.035)
+    d = _join(d, _capsule(p, (0.010, -0.095, -0.062), (0.122, -0.236, -0.050), 0.014, 0.024), 0.032)
+    d = _join(d, _ellipsoid(p, (0.055, -0.262, -0.040), (0.115, 0.050, 0.060)), 0.035)
     return _join(
-        d, _capsule(p, (0.012, -0.205, 0.008), (0.125, -0.200, -0.018), 0.008, 0.010), 0.025
+        d, _capsule(p, (0.012, -0.210, 0.008), (0.115, -0.214, -0.018), 0.008, 0.010), 0.025
     )
 
 

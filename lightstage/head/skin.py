@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightstage.head import sculpture
+from lightstage.head.cache import cached
 from lightstage.head.neck import NECK_POINTS, NECK_TOP_M, add_neck, neck_ring
 from lightstage.head.parts import (
     Array,
@@ -64,7 +65,14 @@ class Sculpt:
 
 @lru_cache(maxsize=1)
 def sculpt() -> Sculpt:
-    """Return the neutral mesh; always the same one."""
+    """Return the neutral mesh; always the same one. It takes 2 s the first time on a computer."""
+    mesh = Sculpt(**cached("mesh", lambda: vars(_sculpted())))
+    for array in vars(mesh).values():
+        array.setflags(write=False)
+    return mesh
+
+
+def _sculpted() -> Sculpt:
     builder = Builder()
     eye_loops, mouth_loop, direction = _add_skin(builder)
     skin = builder.vertices[0]

@@ -151,7 +151,7 @@ def _open_the_mouth(sine: Array, neutral: Sculpt) -> None:
     # what of the cavity's light comes in at the lips: less and less, the deeper
     for name, front, back in (
         ("mouth_bag", 0.45, 1.0),
-        ("tongue", 0.30, 0.95),
+        ("tongue", 0.45, 1.0),
         ("upper_teeth", 0.22, 0.22),
         ("lower_teeth", 0.22, 0.22),
     ):

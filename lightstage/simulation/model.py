@@ -26,13 +26,15 @@ _IRISES = ((0.07, 0.13, 0.19), (0.10, 0.055, 0.025), (0.07, 0.11, 0.045), (0.045
 class PerformerModel:
     """What stays the same of a performer from frame to frame.
 
-    ``head`` the mean head; ``shape`` (S,) identity; ``faces`` (F, 3); ``texture`` (size, size, 3)
+    ``head`` the mean head; ``shape`` (S,) identity; ``rest`` (V, 3) its neutral face; ``faces``
+    (F, 3); ``texture`` (size, size, 3)
     linear albedo; ``texel`` (V, 2) texture places in texels, (0, 0) = the middle of the top left
     one; ``roughness``, ``specular`` (V,); ``horizons`` for cast shadows.
     """
 
     head: HeadFile
     shape: NDArray[np.float64]
+    rest: NDArray[np.float64]
     faces: NDArray[np.int32]
     texture: Array
     texel: Array
@@ -63,18 +65,20 @@ def performer_model(seed: int) -> PerformerModel:
     head = procedural_head()
     neutral = sculpt()
     shape = identity(seed)
+    rest = shape_head(head, shape, ())
     texture = head.texture if seed == 0 else paint.paint(neutral, head.vt, head.ft, colouring(seed))
     size = texture.shape[0]
     texel = np.column_stack([head.vt[:, 0] * size, (1.0 - head.vt[:, 1]) * size]) - 0.5
     return PerformerModel(
         head=head,
         shape=shape,
+        rest=rest,
         faces=neutral.faces,
         texture=texture,
         texel=texel.astype(np.float32),
         roughness=head.roughness,
         specular=head.specular,
-        horizons=find_horizons(neutral, shape_head(head, shape, ())),
+        horizons=find_horizons(neutral, rest),
     )
 
 

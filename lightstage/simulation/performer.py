@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightstage.errors import InputError
-from lightstage.head import pose_head, procedural_head
+from lightstage.head import express_head, procedural_head, skin_head
 from lightstage.simulation.model import PerformerModel, performer_model
 
 Float = NDArray[np.float64]
@@ -145,7 +145,9 @@ class Performer:
     def vertices(self, time_s: float) -> NDArray[np.float32]:
         """Return the mesh ``(V, 3)`` in world metres at ``time_s`` seconds."""
         now = self.parameters(time_s)
-        posed = pose_head(procedural_head(), now.shape, now.expression, now.pose)
+        head = procedural_head()
+        shaped = express_head(head, self.model.rest, now.expression)
+        posed = skin_head(head, shaped, head.J_regressor @ shaped, now.pose)
         return (posed + now.translation_m).astype(np.float32)
 
 

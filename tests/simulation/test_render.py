@@ -45,6 +45,8 @@ def test_a_light_brightens_its_own_side(by_axis: np.ndarray) -> None:
 
 def test_a_light_behind_the_head_lights_no_face(scene: Scene, by_axis: np.ndarray) -> None:
     frontal = (scene.normal[..., 2] > 0.3) & (scene.matte == 1.0)
+    chin = round(CAMERA.project(np.array([[0.0, -0.105, 0.07]]))[0, 1])
+    frontal[chin:] = False  # a shoulder's upper edge does catch it
     assert frontal.sum() > 3000
     assert by_axis[4][frontal].max() < 0.003
     assert by_axis[5][frontal].mean() > 0.1
@@ -54,7 +56,7 @@ def test_nose_and_brow_cast_shadows(scene: Scene) -> None:
     """A light high in front leaves the lip under the nose darker than the cheek beside it."""
     high = Dome.from_directions(np.array([[0.0, 1.3, 1.0]]))
     picture = render_lights(scene, high, [0])[0].mean(axis=2)
-    places = CAMERA.project(np.array([[0.0, -0.049, 0.095], [0.038, -0.035, 0.07]]))
+    places = CAMERA.project(np.array([[0.0, -0.0435, 0.09], [0.038, -0.030, 0.07]]))
     lip, cheek = (picture[round(y), round(x)] for x, y in places)
     assert lip < 0.35 * cheek
 
