@@ -4,7 +4,7 @@ A detector learnt from people's clicks where "landmark k" is. From renders of ma
 turned and talking, each landmark's place on the surface is found that best explains where the
 detector sees it: least squares over the views, by identity; the mean over identities, shrunk by how
 much they differ, is the offset. The contour's 17 stay where the head has them: they slide over the
-skin as a head turns, and offsets brought those of others no nearer (6.9 % either way).
+skin as a head turns, and offsets brought those of others hardly nearer (by a sixteenth).
 
     python benchmarks/landmark_convention.py
         --write relight_model/head/dlib_convention.json [--identities 20] [--views 8]
@@ -165,7 +165,7 @@ def distance(found: list[tuple[FaceRender, Float]], embedding: Embedding, where:
     errors = []
     for render, seen in found:
         at = render.pixels(*embedding)
-        errors.append(np.linalg.norm(at - seen, axis=1)[where].mean() / interocular_px(at))
+        errors.append(np.linalg.norm(at - seen, axis=1)[where].mean() / interocular_px(seen))
     return 100.0 * float(np.mean(errors))
 
 

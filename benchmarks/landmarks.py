@@ -122,7 +122,8 @@ def errors(seeds: int) -> None:
                 confidence.append(face.confidence)
                 for name, embedding in (("head's own", own), ("table", table)):
                     at = render.pixels(*embedding)
-                    off[name].append((face.landmarks - at) / interocular_px(at))
+                    apart = interocular_px(face.landmarks)
+                    off[name].append((face.landmarks - at) / apart)
         total = seeds * len(TURNS)
         print(
             f"{size[0]} x {size[1]}: {total} renders, {lost} without a face, confidence "

@@ -165,8 +165,8 @@ def require_faces(faces: Sequence[Face | None], source: str) -> list[Face]:
 
 
 _WHAT_HELPS = (
-    "The face should look roughly at the camera, be upright, lit from more than one side and at "
-    "least 60 pixels wide."
+    "The face should look roughly at the camera, be upright, lit from more than one side, and at "
+    "least 60 pixels and a sixteenth of the picture wide."
 )
 
 
