@@ -19,7 +19,7 @@ Field = Callable[[Place], Array]
 #: Where lids meet: so far below the corners' line at the middle of the eye.
 _MEETING_M = 0.0030
 #: How far the upper lid goes over the lower one, so that no slit stays open.
-_OVERLAP_M = 0.0009
+_OVERLAP_M = 0.0013
 
 
 def _one_side(field: Field, left: bool) -> Field:

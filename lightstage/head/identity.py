@@ -21,6 +21,11 @@ def _below(h: Place, top: float, bottom: float) -> Array:
     return smoothstep((top - h.p[:, 1]) / (top - bottom))
 
 
+def _above_lids(h: Place) -> Array:
+    """Return 0 where a closed lid lies on its eyeball, 1 above it: what may move back or ahead."""
+    return smoothstep((h.p[:, 1] - 0.0190) / 0.0065)
+
+
 def _ears(h: Place) -> Array:
     """Return 1 on the ears and, falling off quickly, about them."""
     shell = h.part == PART_NAMES.index("ear")
@@ -76,9 +81,9 @@ def _nose_tip_turn(h: Place) -> Array:
 
 IDENTITY: dict[str, Field] = {
     # the whole
-    "size": lambda h: 0.026 * h.p,
-    "width": lambda h: h.p * [0.035, 0.0, 0.0],
-    "depth": lambda h: h.p * [0.0, 0.0, 0.030],
+    "size": lambda h: 0.026 * h.round_eyes,
+    "width": lambda h: h.round_eyes * [0.035, 0.0, 0.0],
+    "depth": lambda h: h.round_eyes * [0.0, 0.0, 0.030],
     # the face's plan
     "face length": lambda h: h.shift(_below(h, 0.012, -0.100), y=-4.6),
     "face width": lambda h: h.move(
@@ -129,13 +134,14 @@ IDENTITY: dict[str, Field] = {
     "eyes height": lambda h: h.shift(h.eye_region, y=1.6),
     "eyes depth": lambda h: h.shift(h.eye_region, z=1.4),
     "eye width": lambda h: _on_lids(h, 0.060, 0.0, 0.0),
-    "eye opening": lambda h: _on_lids(h, 0.0, 0.115, 0.0),
+    "eye opening": lambda h: _on_lids(h, 0.0, 0.095, 0.0),
     "eye tilt": lambda h: _on_lids(h, 0.0, 0.0, 0.070),
     "lid fold": lambda h: h.move(
         h.bump(0.033, 0.0225, 0.076, 0.012, 0.0045, 0.012)
-        * (h.part <= PART_NAMES.index("lid_edge")),
+        * (h.part <= PART_NAMES.index("lid_edge"))
+        * _above_lids(h),
         y=-1.3,
-        z=1.5,
+        z=1.3,
     ),
     # brows, forehead, skull
     "brow height": lambda h: h.shift(h.bump(0.029, 0.033, 0.076, 0.024, 0.0075, 0.025), y=2.0),
@@ -143,7 +149,9 @@ IDENTITY: dict[str, Field] = {
         h.shift(h.bump(0.042, 0.033, 0.066, 0.010, 0.007, 0.02), y=1.6)
         - h.shift(h.bump(0.014, 0.032, 0.083, 0.010, 0.007, 0.02), y=1.4)
     ),
-    "brow ridge": lambda h: h.shift(h.bump(0.024, 0.031, 0.080, 0.024, 0.009, 0.02), z=2.2),
+    "brow ridge": lambda h: h.shift(
+        h.bump(0.024, 0.031, 0.080, 0.024, 0.009, 0.02) * _above_lids(h), z=2.2
+    ),
     "brows apart": lambda h: h.move(h.bump(0.017, 0.032, 0.082, 0.010, 0.008, 0.02), x=1.5),
     "forehead": lambda h: h.shift(h.bump(0.0, 0.070, 0.075, 0.045, 0.026, 0.04), z=3.0),
     "forehead height": lambda h: h.shift(smoothstep((h.p[:, 1] - 0.035) / 0.06), y=3.6),

@@ -140,6 +140,16 @@ class Place:
         away = np.linalg.norm(q / [1.1, 0.9, 1.0], axis=1)
         return smoothstep((0.034 - away) / 0.016)
 
+    @property
+    def round_eyes(self) -> Array:
+        """The places, but all of a socket drawn together towards its eyeball's centre, ``(V, 3)``.
+
+        What scales a head moves eyes by it and leaves their size: lids go on fitting their eyeball.
+        """
+        centre = np.where(self.p[:, :1] > 0, 1.0, -1.0) * [1.0, 0.0, 0.0] * EYE_CENTRE_M[0]
+        centre = centre + [0.0, EYE_CENTRE_M[1], EYE_CENTRE_M[2]]
+        return np.asarray(self.p + self.eye_region[:, None] * (centre - self.p))
+
     def lids(self, left: bool) -> tuple[Array, Array, Array]:
         """Return places from an eye's centre, how much is upper and how much lower lid, ``(V,)``.
 
