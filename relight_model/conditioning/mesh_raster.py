@@ -109,11 +109,30 @@ def draw_faces(
         a1, b1, c1 = ay * cd - ad * cy, ad * cx - ax * cd, ax * cy - ay * cx
         a2, b2, c2 = by * ad - bd * ay, bd * ax - bx * ad, bx * ay - by * ax
         share = 1.0 / volume
+        i0, i1, i2 = -1.0 / a0, -1.0 / a1, -1.0 / a2
         drawn = False
         for row in range(first_y, last_y + 1):
             y = float(row + top)
             r0, r1, r2 = b0 * y + c0, b1 * y + c1, b2 * y + c2
-            for column in range(first_x, last_x + 1):
+            # where the row enters and leaves, to a sample; the edges themselves decide
+            low, high = float(first_x + left), float(last_x + left)
+            if a0 > 1e-200:
+                low = max(low, r0 * i0)
+            elif a0 < -1e-200:
+                high = min(high, r0 * i0)
+            if a1 > 1e-200:
+                low = max(low, r1 * i1)
+            elif a1 < -1e-200:
+                high = min(high, r1 * i1)
+            if a2 > 1e-200:
+                low = max(low, r2 * i2)
+            elif a2 < -1e-200:
+                high = min(high, r2 * i2)
+            if low > high + 1.0:
+                continue
+            start = max(first_x, int(np.floor(low)) - left)
+            end = min(last_x, int(np.ceil(high)) - left)
+            for column in range(start, end + 1):
                 x = float(column + left)
                 e0 = a0 * x + r0
                 e1 = a1 * x + r1

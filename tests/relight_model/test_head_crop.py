@@ -10,12 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 
+from lightstage.colour import decode_srgb
 from lightstage.errors import InputError
 from lightstage.head import pose_head, procedural_head
 from lightstage.pinhole import PinholeCamera
+from lightstage.simulation.camera import SimulatedCamera
+from lightstage.simulation.performer import Performer
+from lightstage.simulation.render import Scene
 from relight_model.conditioning import ConditioningRenderer
 from relight_model.head.clip import HeadClip
-from relight_model.head_crop import crop_clip, crop_image, head_boxes
+from relight_model.head_crop import crop_clip, crop_image, head_boxes, store_view
 from tests.relight_model.conditioning.conftest import talking_clip
 
 
@@ -188,3 +192,63 @@ def test_wrong_pictures_are_refused() -> None:
         crop_image(np.zeros((0, 4), np.float32), (0, 0, 1), 4)
     with pytest.raises(InputError, match="cannot be cut"):
         crop_image(np.zeros((4, 4), np.float32), (0, 0, -1), 4)
+
+
+class CroppedStore:
+    """What ``store_view`` asks of a store: pictures of 128 x 96 out of parts of a recording."""
+
+    path, width, height = "aligned.zarr", 128, 96
+
+    def __init__(self, crop: np.ndarray | None) -> None:
+        self._crop = crop
+
+    def __len__(self) -> int:
+        return 2
+
+    def has(self, name: str) -> bool:
+        return name == "crop" and self._crop is not None
+
+    def read_values(self, name: str) -> np.ndarray:
+        assert self._crop is not None
+        return self._crop
+
+
+def test_a_stores_view_is_the_camera_of_its_crop() -> None:
+    """The crop's edges are the picture's edges: pixel edges lie half a pixel beside the middles."""
+    camera = PinholeCamera(640, 480, 1900.0, 1.5)
+    crop = np.array([[100.5, 30.0, 256.0, 192.0], [102.0, 31.0, 256.0, 192.0]])
+    view, size = store_view(CroppedStore(crop))  # type: ignore[arg-type]
+    assert size == (128, 96)
+    for row, (left, top, width, height) in zip(view, crop, strict=True):
+        cut = camera.viewed(*row, *size)
+        for point in ([0.02, 0.01, 0.05], [-0.05, 0.06, 0.0]):
+            x, y = camera.project(np.array(point))
+            across, down = (x + 0.5 - left) / width, (y + 0.5 - top) / height
+            expected = (across * 128 - 0.5, down * 96 - 0.5)
+            assert np.allclose(cut.project(np.array(point)), expected)
+    whole, _ = store_view(CroppedStore(None))  # type: ignore[arg-type]
+    assert np.array_equal(whole, [[-0.5, -0.5, 1.0]] * 2)
+    with pytest.raises(InputError, match="resized differently"):
+        store_view(CroppedStore(np.array([[0, 0, 300.0, 192.0]] * 2)))  # type: ignore[arg-type]
+
+
+def test_maps_are_what_the_simulator_pictures_of_a_talking_performer() -> None:
+    """Another rasteriser (OpenCV's) on the same performer, cut afterwards."""
+    performer = Performer(2, "talking")
+    camera = SimulatedCamera(256, 192)
+    renderer = ConditioningRenderer(
+        procedural_head(), performer.model.shape, performer.model.texture, supersampling=2
+    )
+    for time_s in (0.0, 1.3):
+        now = performer.parameters(time_s)
+        scene = Scene(performer.model, camera, performer.vertices(time_s))
+        pose = (now.expression, now.pose, now.translation_m)
+        maps = renderer.render(*pose, camera.pinhole)
+        assert np.abs(maps.mask - scene.matte).mean() < 1e-3
+        inside = (maps.mask == 1) & (scene.matte == 1)
+        assert ((maps.normal * scene.normal).sum(axis=2)[inside] > 0.99).mean() > 0.99
+        # a texture between mip levels is a little softer than the simulator's
+        assert np.abs(decode_srgb(maps.diffuse) - scene.albedo)[inside].mean() < 0.01
+        view = (80.3, 20.1, 0.75)
+        cut = renderer.render(*pose, camera.pinhole.viewed(*view, 90, 100), ["mask"]).mask
+        assert np.abs(cut - crop_image(scene.matte, view, (90, 100))).mean() < 0.01

@@ -92,7 +92,7 @@ def test_maps_agree_with_ray_casting(renderer: ConditioningRenderer, name: str) 
     assert mask.mean() > 0.15
     square = np.ones((3, 3), np.uint8)
     near, far = cv2.erode(depth, square), cv2.dilate(depth, square)
-    # silhouettes, of the head and of what is in front of it: steeper than 76 degrees over two pixels
+    # silhouettes, of the head and of what is in front: steeper than 76 degrees over two pixels
     edge = far - near > 8 * (camera.distance_m - place[2]) / camera.focal_px
     assert not ((maps.mask > 0) != mask)[~edge].any()
     inside = mask & ~edge
