@@ -18,8 +18,8 @@ from tests.relight_model.training_session import CLIP_NAME, example, small_sessi
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory) -> Session:
-    return small_session(tmp_path_factory.mktemp("training") / "session")
+def session(simulated_session) -> Session:
+    return simulated_session
 
 
 def _overlaps(take: Take, looks: int = 4) -> list[float]:
