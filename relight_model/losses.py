@@ -25,6 +25,7 @@ from lightstage.colour import LUMINANCE_REC709
 from lightstage.errors import InputError
 from lightstage.manifest import Manifest
 from relight_model.ms_ssim import ms_ssim
+from relight_model.networks.light_head import weighted_sum
 
 Encoding = Literal["linear", "sqrt", "log"]
 Kind = Literal["light", "map", "relit"]
@@ -186,6 +187,12 @@ class LossConfig(Manifest):
         """Return the losses of a kind that weigh something, with their weights."""
         return {n: w for n, w in self.weights.items() if w > 0 and LOSSES[n].kind == kind}
 
+    @property
+    def models_needed(self) -> frozenset[str]:
+        """Which fields of :class:`LossModels` these losses need."""
+        needs = (LOSSES[name].needs for name, weight in self.weights.items() if weight > 0)
+        return frozenset(name for name in needs if name is not None)
+
 
 @dataclass(frozen=True, eq=False)
 class Supervision:
@@ -219,8 +226,6 @@ class Supervision:
 
     def relit(self) -> Tensor:
         """Return the true pictures under :attr:`weights`, ``(b, p, 3, h, w)`` linear."""
-        from relight_model.networks.light_head import weighted_sum
-
         with torch.no_grad():
             return weighted_sum(self.olat, self.weights)
 
@@ -263,11 +268,15 @@ class _Case:
 
 @dataclass(frozen=True)
 class Loss:
-    """A named loss: its kind, what of a map it is about, and how it is computed."""
+    """A named loss: its kind, what of a map it is about, how it is computed, which model it needs.
+
+    ``needs`` is a field of :class:`LossModels`.
+    """
 
     kind: Kind
     about: Literal["light", "albedo", "normal", "relit"]
     compute: Callable[[_Case], Tensor]
+    needs: str | None = None
 
 
 def _gan(case: _Case) -> Tensor:
@@ -312,10 +321,11 @@ LOSSES: Mapping[str, Loss] = {
         lambda c: feature_error(
             c.models.need("features", "albedo_vgg"), c.predicted, c.truth, c.mask
         ),
+        needs="features",
     ),
     "albedo_ms_ssim": Loss("map", "albedo", _plain(structural_error)),
-    "gan": Loss("relit", "relit", _gan),
-    "context": Loss("relit", "relit", _context),
+    "gan": Loss("relit", "relit", _gan, needs="discriminator"),
+    "context": Loss("relit", "relit", _context, needs="shape_regressor"),
     "light_l1": Loss("light", "light", _plain(absolute_error)),
     "albedo_mse": Loss("map", "albedo", _plain(squared_error)),
     "albedo_l1": Loss("map", "albedo", _plain(absolute_error)),
@@ -400,12 +410,16 @@ def compute_losses(
     models = models or LossModels()
     lights = supervision.lights
     results: dict[str, Tensor] = {}
+    images: Tensor | None = None
     if config.active("light"):
         images = output.olat() if lights is None else output.chosen_lights(lights)
         results |= light_losses(images, supervision.olat, supervision, config)
     results |= map_losses(output.albedo, output.normal, supervision, config, models)
     if config.active("relit"):
-        relit = output.relight_many(supervision.weights, lights=lights)
+        if images is None or output.is_low_rank:
+            relit = output.relight_many(supervision.weights, lights=lights)
+        else:
+            relit = weighted_sum(images, supervision.weights)
         results |= relit_losses(relit, supervision, config, models)
     return results
 

@@ -313,13 +313,10 @@ def test_a_perfect_prediction_costs_nothing() -> None:
     _, truth = case()
 
     class Perfect:
-        albedo, normal = truth.albedo, truth.normal
+        albedo, normal, is_low_rank = truth.albedo, truth.normal, False
 
         def olat(self) -> torch.Tensor:
             return truth.olat
-
-        def relight_many(self, weights: torch.Tensor, lights: Any = None) -> torch.Tensor:
-            return torch.einsum("blchw,qplc->bpchw", truth.olat, weights)
 
     names = [n for n in LOSSES if n not in ("gan", "context")]
     config = LossConfig(weights=dict.fromkeys(names, 1.0), masked=True, encoding="log")
