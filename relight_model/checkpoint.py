@@ -178,9 +178,18 @@ def load_weights(network: nn.Module, path: Path) -> None:
     network.load_state_dict(tensors)
 
 
+def save_weights(network: nn.Module, path: Path) -> None:
+    """Write a network's weights as safetensors; the file appears whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    _save(network.state_dict(), partial)
+    partial.replace(path)
+    _flush_folder(path.parent)
+
+
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
     # a copy of each: safetensors refuses tensors that share memory
     save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, str(path))
+    path.chmod(0o644)  # safetensors keeps it from the group; the folder says who may look
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 

@@ -9,7 +9,16 @@ from lightstage.terminal import CommandGroup
 
 COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Data": ("inspect", "evaluate"),
-    "Heads": ("fit", "convert-head", "parameters", "statistics", "retarget", "resample", "condition"),
+    "Training": ("train",),
+    "Heads": (
+        "fit",
+        "convert-head",
+        "parameters",
+        "statistics",
+        "retarget",
+        "resample",
+        "condition",
+    ),
 }
 
 
