@@ -31,7 +31,7 @@ _BORDER = SSIM_WINDOW // 2
 _LEAST_SHARE = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PictureScores:
     """How near one picture is to the truth; NaN where there was nothing to look at.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 
 import cv2
 import numpy as np
@@ -139,7 +140,7 @@ def test_a_worse_picture_has_worse_figures(figure):
 
 def test_nothing_inside_has_no_figure():
     scores = picture_scores(_picture(1), _picture(2), inside=np.zeros((48, 40), bool))
-    assert all(math.isnan(v) for v in vars(scores).values())
+    assert all(math.isnan(v) for v in astuple(scores))
 
 
 def test_pictures_that_cannot_be_compared_are_refused():
