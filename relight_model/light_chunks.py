@@ -44,7 +44,8 @@ def backward_by_chunks(
 
     The same as ``(scale * weighted_total(compute_losses(…))).backward()``, to rounding. Parameters
     of ``models`` get no gradient, and each parameter of the network gets its whole gradient in one
-    backward pass, as DistributedDataParallel wants it.
+    backward pass, as DistributedDataParallel wants it. With mixed precision call it inside the same
+    ``torch.autocast`` as the network; losses are taken in float32.
 
     Args:
         output: of the network, in a graph.

@@ -11,6 +11,7 @@ A loss is of one of three kinds:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -153,6 +154,16 @@ def display_exposure(truth: Tensor, matte: Tensor) -> Tensor:
     return torch.stack(factors)[:, :, None, None, None]
 
 
+def _full_precision(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """Losses are taken in float32 whatever the network computes in: variances need the digits."""
+    off: contextlib.AbstractContextManager[Any] = torch.autocast(tensor.device.type, enabled=False)
+    return off
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
 def _mean(error: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None:
         return error.mean()
@@ -226,8 +237,8 @@ class Supervision:
 
     def relit(self) -> Tensor:
         """Return the true pictures under :attr:`weights`, ``(b, p, 3, h, w)`` linear."""
-        with torch.no_grad():
-            return weighted_sum(self.olat, self.weights)
+        with torch.no_grad(), _full_precision(self.olat):
+            return weighted_sum(_precise(self.olat), _precise(self.weights))
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,9 +354,11 @@ def light_losses(
     if not active:
         return {}
     mask = supervision.matte.unsqueeze(1) if config.masked else None
-    pair = (encode_light(predicted, config.encoding), encode_light(truth, config.encoding))
-    case = _Case(*pair, mask, supervision, LossModels())
-    return {name: LOSSES[name].compute(case) for name in active}
+    with _full_precision(predicted):
+        images = (_precise(predicted), _precise(truth))
+        pair = (encode_light(images[0], config.encoding), encode_light(images[1], config.encoding))
+        case = _Case(*pair, mask, supervision, LossModels())
+        return {name: LOSSES[name].compute(case) for name in active}
 
 
 def map_losses(
@@ -366,7 +379,9 @@ def map_losses(
         pair = (
             (normal, supervision.normal) if loss.about == "normal" else (albedo, supervision.albedo)
         )
-        results[name] = loss.compute(_Case(*pair, mask, supervision, models))
+        with _full_precision(albedo):
+            case = _Case(_precise(pair[0]), _precise(pair[1]), mask, supervision, models)
+            results[name] = loss.compute(case)
     return results
 
 
@@ -383,8 +398,10 @@ def relit_losses(
     truth = supervision.relit()
     factor = display_exposure(truth, supervision.matte)
     mask = supervision.matte if config.masked else None
-    case = _Case(relit * factor, truth * factor, mask, supervision, models)
-    return {name: LOSSES[name].compute(case) for name in active}
+    with _full_precision(relit):
+        shown = (_precise(relit) * factor, truth * factor)
+        case = _Case(*shown, mask, supervision, models)
+        return {name: LOSSES[name].compute(case) for name in active}
 
 
 def compute_losses(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from relight_model.networks.blocks import normalisation
 
@@ -38,4 +37,5 @@ class ShapeRegressor(nn.Module):  # type: ignore[misc]
         shown = torch.sqrt((0.2 * picture_bchw / mean).clamp_min(0.0) + 1e-3)
         features = self.layers(shown - 0.3)
         pooled = torch.cat([features.mean(dim=(2, 3)), features.amax(dim=(2, 3))], dim=1)
-        return F.linear(pooled, self.last.weight, self.last.bias)
+        beta: Tensor = self.last(pooled)
+        return beta

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -212,3 +213,45 @@ def test_nothing_to_learn_from_is_refused() -> None:
             backward_by_chunks(net(maps), truth, LossConfig(weights={}), chunk=chunk)
     with pytest.raises(InputError, match="one or more at a time"):
         backward_by_chunks(net(maps), truth, LossConfig(), chunk=0)
+
+
+def test_mixed_precision_is_as_near_to_single_precision_in_groups_as_without() -> None:
+    """bfloat16 holds eight bits, so gradients differ; losses are float32."""
+    maps, truth = batch(None, 2, torch.float32)
+    config = LossConfig(weights={"light_mse": 1.0, "light_ms_ssim": 1.0, "relit_l1": 1.0})
+    found = []
+    for chunk, mixed in ((None, False), (None, True), (2, True)):
+        net = network("full", torch.float32)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            torch.manual_seed(3)
+            losses = backward_by_chunks(net(maps), truth, config, chunk=chunk)
+        assert all(v.dtype == torch.float32 for v in losses.values())
+        found.append(torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None]))
+    single, whole, groups = found
+    near = [float(torch.nn.functional.cosine_similarity(single, g, dim=0)) for g in (whole, groups)]
+    assert near[1] > 0.9 and near[1] > near[0] - 0.03
+
+
+def test_distributed_data_parallel_takes_each_gradient_once(tmp_path: Path) -> None:
+    """DistributedDataParallel refuses a parameter that is ready twice in a step."""
+    from torch import distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    maps, truth = batch(None, 2, torch.float64)
+    config = LossConfig(weights={"light_mse": 1.0, "normal_cosine": 1.0, "albedo_l1": 1.0})
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'meeting'}", rank=0, world_size=1
+    )
+    try:
+        for variant in ("full factored", "low rank factored"):
+            net = network(variant)
+            _, slopes = plain(copy.deepcopy(net), maps, truth, config)
+            parallel = DistributedDataParallel(net)
+            for _ in range(2):
+                net.zero_grad()
+                torch.manual_seed(3)
+                backward_by_chunks(parallel(maps), truth, config, chunk=3)
+            for name, slope in gradients(net).items():
+                torch.testing.assert_close(slope, slopes[name])
+    finally:
+        distributed.destroy_process_group()
