@@ -185,7 +185,7 @@ def add_teeth(builder: Builder) -> None:
 
 def add_tongue(builder: Builder) -> None:
     """Add the tongue, resting behind the lower teeth and moving with the jaw."""
-    along, around = 12, 13
+    along, around = 12, 14
     t = np.linspace(0.0, 1.0, along)[:, None]
     turn = np.linspace(0.0, 2.0 * np.pi, around, endpoint=False)[None]
     # from the tip to the root
