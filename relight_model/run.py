@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,15 +18,17 @@ from torch import Tensor
 
 from lightstage.dome import Dome
 from lightstage.errors import InputError
+from lightstage.fields import ReflectanceFields
 from lightstage.manifest import Manifest
 from relight_model.checkpoint import FOLDER, latest_checkpoint, load_weights, read_state
 from relight_model.conditioning import ConditioningRenderer
 from relight_model.conditioning.stacks import StackLayout
+from relight_model.dataset import resized_picture
 from relight_model.head.clip import HeadClip
 from relight_model.head.clip_statistics import ClipStatistics
 from relight_model.head.model import HeadModel
 from relight_model.networks import ReflectanceNetwork, ReflectanceOutput
-from relight_model.render_fields import RenderedSet
+from relight_model.render_fields import FieldsPlan, RenderedSet
 from relight_model.training_config import TrainingConfig
 
 Array = NDArray[np.float32]
@@ -290,6 +293,79 @@ class PredictedSet:
         """All lights, ``(lights, h, w, 3)`` linear."""
         (one,) = self.predictor.rendered([self.index])
         return np.stack(list(one.olat))
+
+
+class SizedFields:
+    """The sets of a store at the size that a network predicts, each pixel a mean."""
+
+    def __init__(self, fields: ReflectanceFields, size: int) -> None:
+        """Take square sets.
+
+        Raises:
+            InputError: they are not square.
+        """
+        if fields.width != fields.height:
+            raise InputError(
+                f"{fields.path}: the sets are {fields.width} x {fields.height}, a network predicts "
+                "squares; preprocess with --crop face."
+            )
+        self.fields, self.size = fields, size
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.fields)
+
+    def __getitem__(self, index: int) -> SizedSet:
+        """Return a set."""
+        return SizedSet(self, index)
+
+    def matte(self, index: int) -> Array:
+        """Return a set's matte ``(size, size)``."""
+        return resized_picture(self.fields.read("matte", index), self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class SizedSet:
+    """One set of :class:`SizedFields`."""
+
+    fields: SizedFields
+    index: int
+
+    @property
+    def time_s(self) -> float:
+        """The set's time."""
+        return float(self.fields.fields.time_s[self.index])
+
+    @cached_property
+    def olat(self) -> Array:
+        """All lights, ``(lights, size, size, 3)`` linear."""
+        images = self.fields.fields.read_olat(self.index)
+        return np.stack([resized_picture(image, self.fields.size) for image in images])
+
+
+def fields_plan(predictor: Predictor, frames: list[int]) -> FieldsPlan:
+    """Return the plan of a store of these frames' predictions."""
+    run, clip = predictor.run, predictor.clip
+    crop = None
+    if clip.view is not None and clip.view_size is not None:
+        # crops count from the first pixel's edge, cameras from its middle
+        view = clip.view[frames]
+        sides = np.array(clip.view_size) / view[:, 2:]
+        crop = np.concatenate([view[:, :2] + 0.5, sides], axis=1)
+    digest = hashlib.sha256()
+    for part in (clip.shape, clip.expression, clip.pose, clip.translation_m, clip.view):
+        digest.update(b"-" if part is None else part.tobytes())
+    digest.update(repr(clip.camera).encode())
+    return FieldsPlan(
+        dome=run.dome,
+        width=run.size,
+        height=run.size,
+        time_s=clip.time_s[frames],
+        made_from={**run.made_from, "parameters": digest.hexdigest(), "head": run.data.head},
+        maps=("normal", "albedo"),
+        centre_frame=np.asarray(frames, np.int64),
+        crop=crop,
+    )
 
 
 def _picture(channels: Tensor) -> Array:

@@ -9,7 +9,7 @@ from lightstage.terminal import CommandGroup
 
 COMMAND_GROUPS: dict[str, tuple[str, ...]] = {
     "Data": ("inspect", "evaluate"),
-    "Training": ("train",),
+    "Training": ("train", "render", "export"),
     "Heads": (
         "fit",
         "convert-head",
@@ -39,7 +39,7 @@ class RelightModelGroup(CommandGroup):
 def main(ctx: click.Context, verbose: bool) -> None:
     """Drive a performer's reflectance field by pose and expression.
 
-    Training and reenactment are not built yet; [bold]inspect[/bold] tells what a take would give
-    them.
+    [bold]fit[/bold] finds the head's parameters in a take, [bold]train[/bold] learns the performer
+    from both, [bold]render[/bold] makes reflectance fields of any parameters.
     """
     ctx.obj = {"verbose": verbose}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
     help="Only every Nth set; from frame to frame is then not measured.",
 )  # fmt: skip
 @click.option("--no-olat", is_flag=True, help="Do not measure single lights: five times as quick.")
+@click.option(
+    "--parameters", type=PATH, metavar="FILE",
+    help="Head parameters that drive a RUN; those beside the truth (head.npz) unless named.",
+)  # fmt: skip
 @click.option("--name", default="prediction", show_default=True, help="What the table calls it.")
 @click.option(
     "-o", "--output", type=PATH, metavar="DIR",
@@ -62,6 +67,7 @@ def command(
     held_out: float | None,
     every: int,
     no_olat: bool,
+    parameters: Path | None,
     name: str,
     output: Path | None,
     quiet: bool,
@@ -70,31 +76,56 @@ def command(
     """Measure a PREDICTION's reflectance fields against the TRUTH.
 
     Both are takes, sessions of one take, or stores (aligned.zarr) of one dome and size; sets are
-    matched by time. PSNR, SSIM and MAE of sequences relit from evenly spread directions, and of
+    matched by time. PREDICTION may also be a RUN of relight_model train: it then renders the
+    truth's frames, and the truth is brought to its size. PSNR, SSIM and MAE of sequences relit from evenly spread directions, and of
     single lights; inside the matte where the truth has one (lightstage matte makes it).
     docs/evaluation.md has the definition.
 
     Example: [bold]relight_model evaluate rendered/takes/held_out my_session/takes/held_out[/bold]
     """
+    from functools import partial
+
+    import numpy as np
+
+    from lightstage.errors import InputError
     from lightstage.fields import ReflectanceFields
     from relight_model.evaluate import (
+        EvaluatedFields,
         EvaluationSettings,
         MatchedFields,
         check_same_lights,
         evaluate,
         matched,
     )
+    from relight_model.run import SizedFields, TrainedRun, is_run
+    from relight_model.training_take import TrainingTake
 
-    guess, true = ReflectanceFields.open(prediction), ReflectanceFields.open(truth)
-    check_same_lights(guess.dome, true.dome)
-    a, b = matched(guess.time_s, true.time_s)
+    guess: EvaluatedFields
+    run = None
+    true = ReflectanceFields.open(truth)
+    if is_run(prediction):
+        take, run = TrainingTake.open(truth, parameters), TrainedRun.open(prediction)
+        check_same_lights(run.dome, true.dome)
+        guess = run.predictor(take.clip)
+        a, b = take.frames, np.arange(len(true))
+    elif parameters is not None:
+        raise InputError(f"{prediction}: is no RUN, so it takes no --parameters.")
+    else:
+        guess = stored = ReflectanceFields.open(prediction)
+        check_same_lights(stored.dome, true.dome)
+        a, b = matched(stored.time_s, true.time_s)
     kept = _chosen(true, truth, b, from_s, to_s, held_out)[::every]
     a, b = a[kept], b[kept]
     settings = EvaluationSettings(
         directions=directions, radius_deg=radius, olat=not no_olat, temporal=every == 1
     )
-    mattes = (lambda index: true.read("matte", int(b[index]))) if true.has("matte") else None
-    pair = MatchedFields(guess, a.tolist()), MatchedFields(true, b.tolist())
+    shown: EvaluatedFields = true
+    matte_of: Callable[[int], NDArray[np.floating]] = partial(true.read, "matte")
+    if run is not None and run.size != true.width:
+        shown = sized = SizedFields(true, run.size)
+        matte_of = sized.matte
+    mattes = (lambda index: matte_of(int(b[index]))) if true.has("matte") else None
+    pair = MatchedFields(guess, a.tolist()), MatchedFields(shown, b.tolist())
     with progress_bar("comparing", "sets", quiet=quiet or as_json) as progress:
         found = evaluate(*pair, true.dome, settings, mattes=mattes, progress=progress)
     _tell(found, pair, true, name, output, quiet, as_json)
