@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from lightstage.manifest import Manifest
+
+if TYPE_CHECKING:
+    from relight_model.conditioning import StackLayout
 
 #: Encoder widths of the paper (section 8, Fig. 15).
 PAPER_WIDTHS = (64, 128, 256, 512, 512, 512, 512, 512)
@@ -107,6 +110,26 @@ class NetworkConfig(Manifest):
         if self.head == "low_rank" and self.rank > self.lights:
             raise ValueError(f"rank {self.rank} is more than the {self.lights} lights")
         return self
+
+    @classmethod
+    def for_stack(cls, layout: StackLayout, *, use_maps: bool = True, **fields: Any) -> Self:
+        """Return the configuration for stacks of conditioning maps.
+
+        Args:
+            layout: what the input's channels are.
+            use_maps: also give the newest frame's maps to the last stage at full size, and predict
+                albedo and normal as changes of the diffuse and the normal map where there are such;
+                ``False``: the paper's network.
+            fields: anything else, as the constructor takes it; it has the last word.
+        """
+        names = layout.channel_names()
+        found: dict[str, Any] = {"in_channels": layout.channels}
+        if use_maps:
+            found["input_skip"] = layout.channels // layout.frames
+            for name, channel in (("albedo_from", "diffuse.red@0"), ("normal_from", "normal.x@0")):
+                if channel in names:
+                    found[name] = names.index(channel)
+        return cls(**found | fields)
 
     @property
     def encoder_widths(self) -> tuple[int, ...]:

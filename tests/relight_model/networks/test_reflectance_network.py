@@ -232,3 +232,18 @@ def test_wrong_input_is_named() -> None:
 def test_wrong_configurations_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         NetworkConfig(**(SMALL | changes))
+
+
+def test_a_stacks_layout_says_where_the_newest_maps_are() -> None:
+    """Frame by frame, oldest first: the newest frame's maps are the last channels."""
+    from relight_model.conditioning import StackLayout
+
+    layout = StackLayout(("pncc", "diffuse", "mask", "normal"), frames=3)
+    config = NetworkConfig.for_stack(layout, size=16, lights=4)
+    assert config.in_channels == 30 and config.input_skip == 10
+    assert config.albedo_from == 20 + 3 and config.normal_from == 20 + 7
+    paper = NetworkConfig.for_stack(StackLayout(), use_maps=False)
+    assert paper == NetworkConfig()
+    maps_of_the_paper = NetworkConfig.for_stack(StackLayout(), lights=4, input_skip=0)
+    assert maps_of_the_paper.albedo_from == 90 and maps_of_the_paper.normal_from is None
+    assert maps_of_the_paper.input_skip == 0
