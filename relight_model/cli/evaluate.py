@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     "--every", type=click.IntRange(1), default=1, metavar="N",
     help="Only every Nth set; from frame to frame is then not measured.",
 )  # fmt: skip
-@click.option("--no-olat", is_flag=True, help="Do not measure single lights: five times as quick.")
+@click.option("--no-olat", is_flag=True, help="Do not measure single lights: three times as quick.")
 @click.option(
     "--parameters", type=PATH, metavar="FILE",
     help="Head parameters that drive a RUN; those beside the truth (head.npz) unless named.",
@@ -77,8 +77,9 @@ def command(
 
     Both are takes, sessions of one take, or stores (aligned.zarr) of one dome and size; sets are
     matched by time. PREDICTION may also be a RUN of relight_model train: it then renders the
-    truth's frames, and the truth is brought to its size. PSNR, SSIM and MAE of sequences relit from evenly spread directions, and of
-    single lights; inside the matte where the truth has one (lightstage matte makes it).
+    truth's frames, and the truth is brought to its size. PSNR, SSIM and MAE of sequences relit from
+    evenly spread directions, and of single lights; inside the matte where the truth has one
+    (lightstage matte makes it).
     docs/evaluation.md has the definition.
 
     Example: [bold]relight_model evaluate rendered/takes/held_out my_session/takes/held_out[/bold]
