@@ -11,7 +11,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypedDict
+from typing import Literal, NamedTuple, NotRequired, TypedDict
 
 import cv2
 import numpy as np
@@ -39,8 +39,8 @@ Array = NDArray[np.float32]
 Part = Literal["train", "held_out", "all"]
 #: Surface maps that are targets, by their arrays in the store, and how they are made.
 _MADE_BY = {"albedo": "normals", "normal": "normals", "matte": "matte"}
-#: Targets that a set keeps beside its images, in numbers for each pixel.
-_BESIDE = 3 + 3 + 1 + 3
+#: Numbers for each pixel that a set keeps beside its images: surface, and full-lit picture.
+_SURFACE, _FULL_LIT = 3 + 3 + 1, 3
 
 
 class TrainingSample(TypedDict):
@@ -55,7 +55,7 @@ class TrainingSample(TypedDict):
     albedo: Array  # (3, s, s)
     normal: Array  # (3, s, s)
     matte: Array  # (1, s, s)
-    full_lit: Array  # (3, s, s): as PerformanceDataset.full_lit_weights makes it
+    full_lit: NotRequired[Array]  # (3, s, s): as PerformanceDataset.full_lit_weights makes it
     directions: Array  # (lights, 3), of all lights
     index: int  # among the dataset's samples
     time_s: float
@@ -111,6 +111,7 @@ class PerformanceDataset:
         gap_s: float = 0.112,
         memory_bytes: int = 0,
         maps_folder: Path | None = None,
+        full_lit: bool = True,
         workers: int = 1,
     ) -> None:
         """Take the takes; conditioning maps are drawn now, once.
@@ -128,6 +129,9 @@ class PerformanceDataset:
                 of every light for them, else nothing.
             maps_folder: keeps conditioning maps in files there instead of in memory, and finds
                 them again in the next run.
+            full_lit: whether samples have the full-lit picture. It is made of every light, so
+                without it some lights' samples are read several times as fast where no targets
+                are kept.
             workers: threads that draw maps.
 
         Raises:
@@ -168,18 +172,20 @@ class PerformanceDataset:
             for take in takes
         ]
         pixels = len(moments) * size * size * 2
+        beside = _SURFACE + (_FULL_LIT if full_lit else 0)
         self.memory = _planned(
             sum(0 if maps_folder else maps_bytes(t.clip, layout.maps, (size, size)) for t in takes),
-            pixels * _BESIDE,
+            pixels * beside,
             pixels * 3 * len(self.dome),
             memory_bytes,
         )
         shape = (len(moments), size, size)
-        self._targets = _Kept((*shape, _BESIDE)) if self.memory.targets else None
+        self._targets = _Kept((*shape, beside)) if self.memory.targets else None
         self._images = (
             _Kept((shape[0], len(self.dome), size, size, 3)) if self.memory.images else None
         )
         self._virtual = threading.Lock()
+        self._has_full_lit = full_lit
 
     @classmethod
     def open(
@@ -244,40 +250,46 @@ class PerformanceDataset:
         frames = take.stack_frames(moment.set, self.layout)
         kept = self._maps[moment.take]
         stack = np.concatenate([kept[int(frame)] for frame in frames]).astype(np.float32)
-        return TrainingSample(
+        sample = TrainingSample(
             conditioning=change_maps(stack, change, self.layout, self._mirror_x),
             olat=_planes(change_pictures(olat, change)),
             lights=wanted,
             albedo=_planes(change_pictures(surface[..., 0:3], change)),
             normal=_planes(change_normals(surface[..., 3:6], change)),
             matte=change_matte(surface[..., 6], change)[None],
-            full_lit=_planes(change_pictures(full_lit, change)),
             directions=self.dome.directions.astype(np.float32),
             index=index,
             time_s=float(take.fields.time_s[moment.set]),
         )
+        if full_lit is not None:
+            sample["full_lit"] = _planes(change_pictures(full_lit, change))
+        return sample
 
-    def _read(self, index: int, lights: NDArray[np.int64]) -> tuple[Array, Array, Array]:
+    def _read(self, index: int, lights: NDArray[np.int64]) -> tuple[Array, Array, Array | None]:
         """Return images ``(n, s, s, 3)``, surface ``(s, s, 7)`` and full-lit picture."""
         fields, number = self.takes[self.moments[index].take].fields, self.moments[index].set
         images, targets = self._images, self._targets
-        if targets is not None and targets.has[index]:
+        if targets is not None and targets.has[index] and (images is None or images.has[index]):
             beside = to_float(targets.values[index])
-            if images is not None and images.has[index]:
+            if images is not None:
                 small = to_float(images.values[index][lights])
             else:
                 small = self._small(self._stored(fields, number, lights))
-            return small, beside[..., :7], beside[..., 7:]
-        # the full-lit picture needs every light
-        small = self._small(self._stored(fields, number, None))
-        full_lit = np.einsum("lhwc,lc->hwc", small, self.full_lit_weights, optimize=True)
-        # as half floats, so that it does not matter what is kept and what is read again
-        beside = _halved(np.concatenate([self._surface(fields, number), full_lit], axis=2))
-        if images is not None:
-            images.keep(index, small)
-        if targets is not None:
-            targets.keep(index, beside)
-        return small[lights], beside[..., :7], beside[..., 7:]
+        else:
+            every = images is not None or self._has_full_lit
+            small = self._small(self._stored(fields, number, None if every else lights))
+            parts = [self._surface(fields, number)]
+            if self._has_full_lit:
+                weights = self.full_lit_weights
+                parts.append(np.einsum("lhwc,lc->hwc", small, weights, optimize=True))
+            # as half floats, so that it does not matter what is kept and what is read again
+            beside = _halved(np.concatenate(parts, axis=2))
+            if images is not None:
+                images.keep(index, small)
+            if targets is not None:
+                targets.keep(index, beside)
+            small = small[lights] if every else small
+        return small, beside[..., :7], beside[..., 7:] if self._has_full_lit else None
 
     def _small(self, stored: NDArray[np.float16]) -> Array:
         return _halved(np.stack([resized_picture(to_float(image), self.size) for image in stored]))

@@ -101,6 +101,20 @@ def test_what_is_kept_changes_nothing(take, size):
     assert samples[0]["olat"].shape == (2, 3, size, size)
 
 
+def test_without_the_full_lit_picture_the_rest_is_the_same(take, dataset):
+    lean = PerformanceDataset([take], LAYOUT, SIZE, full_lit=False)
+    kept = PerformanceDataset([take], LAYOUT, SIZE, full_lit=False, memory_bytes=1 << 30)
+    for _ in range(2):
+        expected = dataset.sample(6, [2, 9])
+        del expected["full_lit"]
+        for other in (lean.sample(6, [2, 9]), kept.sample(6, [2, 9])):
+            assert other.keys() == expected.keys()
+            for name in ("olat", "albedo", "normal", "matte"):
+                np.testing.assert_array_equal(other[name], expected[name])
+    (batch,) = _take(TrainingBatches(lean, 2, lights_per_step=2), 1)
+    assert "full_lit" not in batch
+
+
 def test_a_smaller_picture_keeps_the_light(take):
     small = PerformanceDataset([take], LAYOUT, 24)[4]
     mean = take.fields[4].olat.mean(axis=(1, 2))
