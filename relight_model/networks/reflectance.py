@@ -133,11 +133,11 @@ class ReflectanceOutput:
         return [self.albedo, self.normal, self.source.tensor]
 
     def weights(self) -> list[nn.Parameter]:
-        """Return the light head's numbers that take part after :meth:`ends`."""
+        """Return the light head's numbers that take part after :meth:`ends` and learn."""
         head = self._head
         used = [head.basis, head.tint] if self.is_low_rank else [head.tint]
         own = [] if self.is_low_rank else list(head.convolution.parameters())
-        return own + [p for p in used if p is not None]
+        return [p for p in (*own, *used) if p is not None and p.requires_grad]
 
 
 class ReflectanceNetwork(nn.Module):  # type: ignore[misc]
