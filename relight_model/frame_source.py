@@ -7,6 +7,7 @@ gone through as often as wanted, and holds no more than a picture in memory.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 

@@ -13,10 +13,11 @@ from lightstage.raster import vertex_normals
 from relight_model.head.capture_fit import INNER
 from relight_model.head.capture_points import HeadPoints
 from relight_model.head.capture_render import (
+    FEATURES,
+    SKIN,
     Crop,
     FaceRenderer,
     Image,
-    Rendering,
     equalised,
     sample,
 )
@@ -30,7 +31,9 @@ POINTS = 400
 #: Width of the neighbourhood that tells a point's place (standard deviation), in pixels.
 _WINDOW_PX = 4.0
 #: Neighbouring points and pixels say much the same: how many of them count as one.
-_REDUNDANCY = 3.0
+_REDUNDANCY = 30.0
+#: How much more is to be trusted than the noise of the pictures says.
+_TRUST = 3.0
 #: Width of the neighbourhood in which the pictures' brightness and contrast are made alike.
 _GAIN_PX = 7.0
 #: Steps of Lucas and Kanade hold no farther than this, times the pictures' softness.
@@ -85,57 +88,51 @@ class DenseMatcher:
             crop, float(views.focal_px[index]), views.centre_px[index], views.distance_m
         )
         if texture is None:
-            mean = self.renderer.mean_texture
-            seen, frame = self.renderer.render(world, camera, mean, crop.gray), crop.features
+            seen = self.renderer.render(world, camera, self.renderer.mean_texture, crop.gray)
         else:
-            seen, frame = self.renderer.render(world, camera, texture), crop.picture
+            seen = self.renderer.render(world, camera, texture)
+        inside = np.asarray(seen.mask, np.float32)
+        frame = equalised(crop.gray, inside, FEATURES if texture is None else SKIN)
         pixels = camera.project(world[self._chosen])
         facing = _facing(world, self.renderer.faces, camera.position_m)[self._chosen]
-        shown = self.renderer.visible(pixels, world[self._chosen], facing, seen, views.distance_m)
-        step, whitening, agreement = _step(seen, frame, pixels, shown, softness_px)
+        shown = self.renderer.visible(
+            pixels, world[self._chosen].astype(np.float64), facing, seen, views.distance_m
+        )
+        pairs = [(seen.picture, frame)]
+        if seen.redness is not None:
+            pairs.append((seen.redness, equalised(crop.redness, inside, FEATURES)))
+        step, whitening, agreement = _step(pairs, inside, pixels, shown, softness_px)
         # certainty in the crop's pixels, errors in the frame's
         return Matches(crop.to_frame(pixels + step), whitening * crop.scale, agreement)
 
 
 def _step(
-    seen: Rendering,
-    frame: Image,
+    pairs: list[tuple[Image, Image]],
+    inside: Image,
     pixels: Float,
     shown: NDArray[np.bool_],
     softness_px: float,
 ) -> tuple[Float, Float, float]:
     """Return how far each point is to move, the certainty of that, and how alike the pictures are.
 
-    Each point's neighbourhood gives a step of Lucas and Kanade with the mean of both pictures'
-    gradients; the root of its information is the step's whitening, so that the sum over all points
-    is the Gauss-Newton step of the whole face.
+    Each point's neighbourhood gives a step of Lucas and Kanade; the root of its information is the
+    step's whitening, so that the sum over all points is the Gauss-Newton step of the whole face.
+
+    Args:
+        pairs: rendering and frame, of one or more kinds, ``(size, size)`` each.
+        inside: ``(size, size)`` 1 where the face was rendered.
+        pixels: ``(L, 2)`` the points.
+        shown: ``(L,)`` which of them are in sight.
+        softness_px: how much both are softened first.
     """
-    inside = seen.mask.astype(np.float32)
-    share = np.maximum(_soft(inside, softness_px), 1e-3)
-    rendered = _soft(seen.picture * inside, softness_px) / share
-    frame = _soft(frame * inside, softness_px) / share
-    # what is left of the rendering where neighbourhoods are as bright and as strong as the frame's;
-    # where the two have nothing in common, nothing is left, and nothing is learnt
-    share = np.maximum(_soft(inside, _GAIN_PX), 1e-3)
-    mean_r, mean_f = (_soft(p * inside, _GAIN_PX) / share for p in (rendered, frame))
-    r, f = rendered - mean_r, frame - mean_f
-    var_r, var_f, cov = (_soft(p * inside, _GAIN_PX) / share for p in (r * r, f * f, r * f))
-    gain = np.clip(cov / (var_r + _NOISE_FLOOR**2), 0.0, 3.0)
-    noise = np.maximum(var_f - 2.0 * gain * cov + gain * gain * var_r, 0.0) + _NOISE_FLOOR**2
-    alike = cov / np.sqrt(var_r * var_f + 1e-6)
-    x, y = (
-        0.5 * (gain * cv2.Sobel(rendered, -1, *axis, scale=0.125)
-               + np.clip(alike, 0.0, 1.0) * cv2.Sobel(frame, -1, *axis, scale=0.125))
-        for axis in ((1, 0), (0, 1))
-    )  # fmt: skip
-    off = gain * r - f
-    sure = cv2.erode(inside, np.ones((3, 3), np.uint8)) / noise
-    planes = [x * x, x * y, y * y, x * off, y * off]
-    at = np.column_stack(
-        [sample(_soft(np.asarray(plane * sure), _WINDOW_PX), pixels) for plane in planes]
-    ).astype(np.float64)
+    window = max(_WINDOW_PX, 1.6 * softness_px)
+    at, alike = np.zeros((len(pixels), 5)), []
+    for rendered, frame in pairs:
+        planes, agreement = _evidence(rendered, frame, inside, softness_px)
+        at += sample(_soft(planes, window), pixels)
+        alike.append(agreement)
     # pixels of the window, as many of them as are worth one
-    worth = 4.0 * np.pi * _WINDOW_PX**2 / (_REDUNDANCY + 4.0 * np.pi * softness_px**2)
+    worth = _TRUST * 4.0 * np.pi * window**2 / (_REDUNDANCY + 4.0 * np.pi * softness_px**2)
     information = np.empty((len(pixels), 2, 2))
     information[:, 0, 0], information[:, 1, 1] = at[:, 0], at[:, 2]
     information[:, 0, 1] = information[:, 1, 0] = at[:, 1]
@@ -146,14 +143,55 @@ def _step(
     step = np.einsum("lab,lb->la", vectors, along / np.maximum(values, 1e-4))
     length = np.linalg.norm(step, axis=1, keepdims=True)
     step *= np.minimum(1.0, _LONGEST_STEP_PX * max(1.0, softness_px) / np.maximum(length, 1e-9))
-    agreement = float(np.median(sample(alike, pixels[shown]))) if shown.any() else 0.0
+    agreement = float(np.median(sample(alike[0], pixels[shown]))) if shown.any() else 0.0
     return step, whitening, agreement
 
 
+def _evidence(
+    rendered: Image, frame: Image, inside: Image, softness_px: float
+) -> tuple[Image, Image]:
+    """Return each pixel's share in the normal equations, ``(h, w, 5)``, and how alike they are.
+
+    xx, xy, yy of the slopes, and x, y of slope times difference, over the noise's variance. The
+    slope is the mean of both pictures'.
+    """
+    around = max(_GAIN_PX, 2.6 * softness_px)
+    both = _soft(np.dstack([rendered * inside, frame * inside, inside]), softness_px)
+    rendered, frame = np.moveaxis(both[..., :2] / np.maximum(both[..., 2:], 1e-3), 2, 0)
+    # what is left of the rendering where neighbourhoods are as bright and as strong as the frame's;
+    # where the two have nothing in common, nothing is left, and nothing is learnt
+    sums = _soft(
+        np.dstack([rendered, frame, rendered**2, frame**2, rendered * frame, np.ones_like(frame)])
+        * inside[..., None],
+        around,
+    )
+    mean_r, mean_f, square_r, square_f, product = np.moveaxis(
+        sums[..., :5] / np.maximum(sums[..., 5:], 1e-3), 2, 0
+    )
+    var_r, var_f = square_r - mean_r**2, square_f - mean_f**2
+    cov = product - mean_r * mean_f
+    gain = np.clip(cov / (var_r + _NOISE_FLOOR**2), 0.0, 3.0)
+    noise = np.maximum(var_f - 2.0 * gain * cov + gain * gain * var_r, 0.0) + _NOISE_FLOOR**2
+    alike = cov / np.sqrt(np.maximum(var_r * var_f, 0.0) + 1e-6)
+    trust = np.clip(alike, 0.0, 1.0)
+    x, y = (0.5 * (gain * _slope(rendered, axis) + trust * _slope(frame, axis)) for axis in (0, 1))
+    off = gain * (rendered - mean_r) - (frame - mean_f)
+    sure = cv2.erode(inside, np.ones((3, 3), np.uint8)) / noise
+    return np.dstack([x * x, x * y, y * y, x * off, y * off]) * sure[..., None], alike
+
+
 def _soft(picture: Image, sigma: float) -> Image:
-    if sigma <= 0:
-        return picture
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma))
+    """Return planes ``(h, w, k)`` softened; wide kernels are two boxes one after the other."""
+    if sigma < 2.5:
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), np.float32)
+    side = 2 * round(0.5 * (np.sqrt(6.0 * sigma**2 + 1.0) - 1.0)) + 1
+    once = cv2.blur(picture, (side, side))
+    return np.asarray(cv2.blur(once, (side, side)), np.float32)
+
+
+def _slope(picture: Image, axis: int) -> Image:
+    """Return a picture's slope along x (0) or y (1)."""
+    return np.asarray(cv2.Sobel(picture, cv2.CV_32F, 1 - axis, axis, scale=0.125), np.float32)
 
 
 def _facing(world: Image, faces: NDArray[np.int32], camera_m: Float) -> Float:

@@ -34,7 +34,7 @@ SHAPE_FRAMES = 160
 WINDOW, OVERLAP = 240, 24
 #: How far off a landmark usually is, as a share of the inter-ocular distance.
 _LANDMARK_DEVIATION = 0.025
-_CONTOUR_DEVIATION = (0.05, 0.25)  # across and along the contour
+_CONTOUR_DEVIATION = (0.04, 0.1)  # across and along the contour
 _BROW_DEVIATION = 0.035
 
 
@@ -246,10 +246,7 @@ def fit_landmarks(
 
     chosen = spread_frames(state, confidence, SHAPE_FRAMES)
     part = state[chosen]
-    calm = replace(  # frames apart in time are not bound to each other
-        priors, expression_change=np.full(head.expression_count, 1e9),
-        jaw_change=np.full(3, 1e9), rotation_change=1e9, place_change=np.full(3, 1e9),
-    )  # fmt: skip
+    calm = replace(priors, coupled=False)  # frames apart in time are not bound to each other
     for iterations, rigid in ((6, True), (8, False), (8, False)):
         part = solve(
             part, views[chosen], observed(chosen, part), calm, time_s[chosen], iterations, rigid

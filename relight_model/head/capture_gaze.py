@@ -95,7 +95,7 @@ class GazeFinder:
                 np.sqrt((off**2).sum() * (dark**2).sum(axis=0)) + 1e-2 * len(values) ** 0.5
             )
         total /= len(pixels)
-        return np.asarray(total - 0.06 * (gazes[:, 0] ** 2 + 0.5 * gazes[:, 1] ** 2))
+        return np.asarray(total - 4.0 * gazes[:, 0] ** 2 - 0.1 * gazes[:, 1] ** 2)
 
     def _opening(
         self, state: State, index: int, views: Views, crop: Crop, opening: Float, which: int

@@ -26,8 +26,8 @@ _MOVING = (_JAW, _EYE_LEFT, _EYE_RIGHT)
 class Linearised:
     """Points and their derivatives.
 
-    ``points`` (n, L, 3) metres; ``by_coefficient`` (n, L, 3, S + E); ``by_jaw`` (n, L, 3, 3) per
-    radian of the jaw's axis-angle; ``by_eyes`` (n, L, 3, 6), or ``None`` where not asked for.
+    ``points`` (n, L, 3) metres; ``by_coefficient`` (n, L, 3, S + E), or (n, L, 3, E) where the
+    shape is held; ``by_jaw`` (n, L, 3, 3) per radian of the jaw's axis-angle.
     """
 
     points: Float
@@ -95,19 +95,26 @@ class HeadPoints:
         """
         return self._posed(coefficients, jaw, eyes)[0]
 
-    def linearise(self, coefficients: Float, jaw: Float, eyes: Float) -> Linearised:
-        """Return the points and their derivatives; arguments as :meth:`evaluate`."""
-        n, total = len(coefficients), self._directions.shape[0]
+    def linearise(
+        self, coefficients: Float, jaw: Float, eyes: Float, shape_held: bool = False
+    ) -> Linearised:
+        """Return the points and their derivatives; arguments as :meth:`evaluate`.
+
+        With ``shape_held`` the derivatives are those by the expression alone.
+        """
+        n, total = len(coefficients), self._template.shape[0]
+        first = self.shape_count if shape_held else 0
+        directions = self._directions[..., first:]
         points, shaped, turned = self._posed(coefficients, jaw, eyes)
-        by_coefficient = np.broadcast_to(self._directions, (n, *self._directions.shape))
+        by_coefficient = np.broadcast_to(directions, (n, *directions.shape))
         if turned:
             blend = np.broadcast_to(np.eye(3), (n, total, 3, 3)).copy()
-            lever = np.zeros((n, total, 3, self._directions.shape[2]))
+            lever = np.zeros((n, total, 3, directions.shape[2]))
             for joint, excess in turned.items():
                 weighted = self._skinning[:, joint][:, None, None] * excess[:, None]
                 blend += weighted
-                lever -= weighted @ self._joint_directions[joint]
-            by_coefficient = blend @ self._directions + lever
+                lever -= weighted @ self._joint_directions[joint][:, first:]
+            by_coefficient = blend @ directions + lever
         by_jaw = np.zeros((n, total, 3, 3))
         if self._moved_by[_JAW]:
             for k, slope in enumerate(_rotation_slopes(jaw)):

@@ -37,12 +37,14 @@ Ints = NDArray[np.int64]
 #: Frames that shape and texture are found from, at most.
 KEY_FRAMES = 48
 #: Frames refined at once, and how many of them on either side are refined again.
-WINDOW, OVERLAP = 64, 8
+WINDOW, OVERLAP = 96, 6
 #: Softness of the pictures (pixels) in each round: mean texture, clip's texture, every frame.
-_MEAN_ROUNDS = (3.0, 2.0, 1.5, 1.5, 1.5)
+_MEAN_ROUNDS = (2.0, 1.5, 1.5)
 _OWN_ROUNDS = (2.0, 1.0, 1.0)
-_FRAME_ROUNDS = (3.0, 1.5, 1.0)
-_LANDMARK_WEIGHT, _LANDMARK_WEIGHT_OWN = 0.3, 0.15
+_FRAME_ROUNDS = (2.5, 1.0)
+#: Deviation of identity coefficients, as one frame alone would have it.
+_SHAPE_SPREAD, _SHAPE_SPREAD_OWN = 1.0, 1.0
+_LANDMARK_WEIGHT, _LANDMARK_WEIGHT_OWN = 1.0, 0.5
 
 
 def refine(
@@ -87,10 +89,7 @@ def refine(
     state = replace(state, shape=part.shape)
     priors = replace(priors_of(head), shape_held=True)
     unbiased = landmarks_px - worker.turned(bias, state, views)
-    first = worker.landmarks(state, views, unbiased, confidence, 1.0)
-    near = _taken_over(state, part, keys, time_s)
-    del first
-    state = near
+    state = _taken_over(state, part, keys)
     done: list[State] = []
     step = WINDOW - 2 * OVERLAP
     pending: dict[int, Crop] = {}
@@ -188,7 +187,7 @@ class _Refiner:
             4.0,
         )
         seen = self.landmarks(state, views, landmarks_px, confidence, weight)
-        return solve(state, views, [dense, seen], priors, time_s, 3)
+        return solve(state, views, [dense, seen], priors, time_s, 2)
 
     def fit_keys(
         self, state: State, views: Views, crops: list[Crop], landmarks_px: Float,
@@ -197,20 +196,18 @@ class _Refiner:
     ) -> tuple[State, Image]:  # fmt: skip
         """Return the key frames' state with the shape, and the clip's own texture."""
         n = len(state)
-        free = np.full(self.head.expression_count, 1e9)
         # what is wrong with the mean texture is wrong in every frame alike: more frames are no
         # more evidence for the shape
-        priors = replace(
-            priors_of(self.head, shape_held), expression_change=free, jaw_change=np.full(3, 1e9),
-            rotation_change=1e9, place_change=np.full(3, 1e9), shape_deviation=n**-0.5,
-        )  # fmt: skip
+        priors = replace(priors_of(self.head, shape_held), coupled=False, shape_deviation=n**-0.5)
         rounds = [(s, True) for s in _MEAN_ROUNDS] + [(s, False) for s in _OWN_ROUNDS]
         texture: Image | None = None
         for k, (softness, mean) in enumerate(rounds):
-            if k == 2:
+            if k == len(_MEAN_ROUNDS):
                 state = self.with_gaze(state, views, crops, time_s)
             if not mean:
                 texture = clip_texture(self.matcher, state, views, crops)
+            spread = _SHAPE_SPREAD if mean else _SHAPE_SPREAD_OWN
+            priors = replace(priors, shape_deviation=spread * n**-0.5)
             state = self.step(
                 state, views, crops, texture, softness, landmarks_px, confidence,
                 _LANDMARK_WEIGHT if mean else _LANDMARK_WEIGHT_OWN, priors, time_s,
@@ -256,7 +253,7 @@ def _level(vectors: Float, state: State, sign: float) -> Float:
     return np.stack([cosine * x - sine * y, sine * x + cosine * y], axis=-1)
 
 
-def _taken_over(state: State, part: State, keys: Ints, time_s: Float) -> State:
+def _taken_over(state: State, part: State, keys: Ints) -> State:
     """Return all frames with the key frames' mean correction of place and expression."""
     put = state.put(keys, part)
     change = np.median(part.expression - state[keys].expression, axis=0)

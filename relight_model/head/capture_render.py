@@ -25,7 +25,7 @@ Ints = NDArray[np.int64]
 
 #: Pixels of the square pictures in which faces are compared, and how much of one the inter-ocular
 #: distance takes. Small faces get smaller pictures.
-CROP_PX, SMALLEST_CROP_PX = 256, 112
+CROP_PX, SMALLEST_CROP_PX = 208, 112
 FACES_ACROSS = 2.5
 #: Share of a crop by which neighbourhoods are softened to find their mean and contrast.
 SKIN, FEATURES = 0.035, 0.13
@@ -43,16 +43,15 @@ _LEAST_FACING = 0.25
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A frame's face: ``picture`` (size, size) of equal local contrast, and how it was cut.
+    """A frame's face: ``gray`` (size, size), sRGB luminance in [0, 1], and how it was cut.
 
-    ``features`` is the same with larger neighbourhoods, ``gray`` as it was, sRGB in [0, 1].
+    ``redness`` (size, size): the logarithm of red over green, the same under any white light.
 
     ``left``, ``top``, ``scale`` as :meth:`PinholeCamera.viewed` takes them.
     """
 
-    picture: Image
-    features: Image
     gray: Image
+    redness: Image
     left: float
     top: float
     scale: float
@@ -60,7 +59,7 @@ class Crop:
     @property
     def size(self) -> int:
         """Pixels on a side."""
-        return int(self.picture.shape[0])
+        return int(self.gray.shape[0])
 
     def to_crop(self, pixels: Float) -> Float:
         """Return where the frame's pixels ``(…, 2)`` are in the crop."""
@@ -73,11 +72,15 @@ class Crop:
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """A rendered face: ``picture`` and ``mask`` (size, size), ``depth_m`` (inf off the face)."""
+    """A rendered face: ``picture`` and ``mask`` (size, size), ``depth_m`` (inf off the face).
+
+    ``redness`` as a crop's, of equal contrast; only of a face with the mean texture.
+    """
 
     picture: Image
     mask: NDArray[np.bool_]
     depth_m: Image
+    redness: Image | None = None
 
 
 def crop_face(rgb: NDArray[np.uint8], centre: Float, face_px: float) -> Crop:
@@ -115,17 +118,16 @@ def crop_face(rgb: NDArray[np.uint8], centre: Float, face_px: float) -> Crop:
             [[1 / scale, 0.0, left + 0.5 / scale], [0.0, 1 / scale, top + 0.5 / scale]]
         )
     if source.size == 0:
-        gray = np.zeros((size, size), np.float32)
+        gray = redness = np.zeros((size, size), np.float32)
     else:
         cut = cv2.warpAffine(
             source, affine, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
-        gray = np.asarray(cut, np.float32) @ (LUMINANCE_REC709 / np.float32(255.0))
-    return Crop(
-        equalised(gray), equalised(gray, None, FEATURES), gray, float(left), float(top),
-        float(scale),
-    )  # fmt: skip
+        display = np.asarray(cut, np.float32) / np.float32(255.0)
+        gray = display @ LUMINANCE_REC709
+        redness = _redness(decode_srgb(display[..., :2]))
+    return Crop(gray, redness, float(left), float(top), float(scale))
 
 
 def equalised(gray: Image, mask: Image | None = None, neighbourhood: float = SKIN) -> Image:
@@ -143,8 +145,16 @@ def equalised(gray: Image, mask: Image | None = None, neighbourhood: float = SKI
         else:
             gray = np.asarray(cv2.GaussianBlur(gray, *fine))
 
+    step = max(1, int(sigma / 4.0))
+
     def soft(values: Image) -> Image:
-        return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma))
+        size = values.shape[1], values.shape[0]
+        few = tuple(max(1, side // step) for side in size)
+        small = cv2.resize(values, few, interpolation=cv2.INTER_AREA) if step > 1 else values
+        small = cv2.GaussianBlur(small, (0, 0), sigma / step)
+        if step > 1:
+            small = cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(small, np.float32)
 
     if mask is None:
         off = gray - soft(gray)
@@ -184,6 +194,11 @@ class FaceRenderer:
         self.mean_texture = np.asarray(
             cv2.resize(gray, (side, side), interpolation=cv2.INTER_AREA), np.float32
         )
+        red = _redness(np.asarray(head.texture[..., :2], np.float32))
+        self._mean_redness = np.asarray(
+            cv2.resize(red, (side, side), interpolation=cv2.INTER_AREA), np.float32
+        )
+        self._open = _openness(head)[self.vertices]
         self._lay_out(side)
 
     def camera(
@@ -216,10 +231,12 @@ class FaceRenderer:
             return Rendering(picture, mask, depth)
         row, column = np.divmod(drawn.pixel, drawn.width)
         row, column = row + drawn.top, column + drawn.left
-        value = self._sampled(texture, drawn)
+        uv = self._texels(drawn, texture.shape[0])
+        value, redness = sample(texture, uv), None
         if lit_as is not None:
             normals = drawn.gather(vertex_normals(world, self.faces))
             there = decode_srgb(lit_as[row, column])
+            value = value * drawn.gather(self._open)
             value = encode_srgb(_lit_alike(value, normals, there))
         picture[row, column] = value
         mask[row, column] = True
@@ -227,8 +244,12 @@ class FaceRenderer:
             np.ascontiguousarray(np.float32(camera.distance_m) - world[:, 2])
         )
         if lit_as is not None:
-            picture = equalised(picture, mask.astype(np.float32), FEATURES)
-        return Rendering(picture, mask, depth)
+            inside = mask.astype(np.float32)
+            picture = equalised(picture, inside, FEATURES)
+            redness = np.zeros((size, size), np.float32)
+            redness[row, column] = sample(self._mean_redness, uv)
+            redness = equalised(redness, inside, FEATURES)
+        return Rendering(picture, mask, depth, redness)
 
     def visible(
         self, pixels: Float, world: Float, facing: Float, seen: Rendering, distance_m: float
@@ -280,12 +301,10 @@ class FaceRenderer:
             known[grow] = 1.0
         return texture
 
-    def _sampled(self, texture: Image, drawn: Fragments) -> Image:
+    def _texels(self, drawn: Fragments, side: int) -> Image:
+        """Return where in a texture each fragment lies, ``(n, 2)`` texels."""
         uv = np.einsum("nk,nkd->nd", drawn.weights, self._uv_corners[drawn.face])
-        side = texture.shape[0]
-        return sample(
-            texture, np.column_stack([uv[:, 0] * side - 0.5, (1.0 - uv[:, 1]) * side - 0.5])
-        )
+        return np.column_stack([uv[:, 0] * side - 0.5, (1.0 - uv[:, 1]) * side - 0.5])
 
     def _lay_out(self, side: int) -> None:
         """Find the triangle that each texel of the face's texture lies in."""
@@ -306,6 +325,45 @@ class FaceRenderer:
         )
         self._texel_face = np.concatenate([p[1] for p in parts])[first].astype(np.int64)
         self._texel_weights = np.concatenate([p[2] for p in parts])[first]
+
+
+def _redness(linear: Image) -> Image:
+    """Return the logarithm of red over green of linear light ``(…, 2)``, tame in the dark."""
+    return np.asarray(np.log((linear[..., 0] + 0.03) / (linear[..., 1] + 0.03)), np.float32)
+
+
+def _openness(head: HeadFile) -> Image:
+    """Return the share of the light from all around that reaches each vertex, ``(V,)``.
+
+    Of the head at rest: what makes nostrils, the corners of the eyes and the line of the lips dark
+    under any light. Seen from each of many directions, what is in sight is what is lit from there.
+    """
+    size, count = 160, 60
+    vertices = head.v_template.astype(np.float32)
+    faces = head.f.astype(np.int32)
+    normals = vertex_normals(vertices, faces)
+    middle = 0.5 * (vertices.max(axis=0) + vertices.min(axis=0))
+    reach = float(np.linalg.norm(vertices - middle, axis=1).max())
+    camera = PinholeCamera(size, size, 0.45 * size * 4.0 / reach, 4.0)
+    step = np.arange(count) + 0.5
+    polar, around = np.arccos(1.0 - 2.0 * step / count), np.pi * (1.0 + 5.0**0.5) * step
+    total, possible = np.zeros(len(vertices), np.float32), np.full(len(vertices), 1e-6, np.float32)
+    for p, a in zip(polar, around, strict=True):
+        ahead = np.array([np.sin(p) * np.cos(a), np.sin(p) * np.sin(a), np.cos(p)])
+        aside = np.cross([0.0, 1.0, 0.0], ahead)
+        aside /= np.linalg.norm(aside)
+        turn = np.stack([aside, np.cross(ahead, aside), ahead]).astype(np.float32)
+        turned = (vertices - middle) @ turn.T
+        drawn = rasterise(turned, faces, camera)
+        depth = np.full((size, size), np.inf, np.float32)
+        row, column = np.divmod(drawn.pixel, max(drawn.width, 1))
+        depth[row + drawn.top, column + drawn.left] = drawn.gather(4.0 - turned[:, 2])
+        x, y = np.rint(camera.project(turned)).astype(np.int64).T
+        x, y = np.clip(x, 0, size - 1), np.clip(y, 0, size - 1)
+        lit = np.maximum(normals @ ahead.astype(np.float32), 0.0)
+        total += lit * (4.0 - turned[:, 2] < depth[y, x] + 0.004)
+        possible += lit
+    return np.asarray(0.15 + 0.85 * total / possible, np.float32)
 
 
 def _lit_alike(albedo: Image, normals: Image, there: Image) -> Image:

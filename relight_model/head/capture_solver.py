@@ -118,6 +118,7 @@ class Priors:
         rotation_change: rad^2 / s^3.
         place_change: ``(3,)`` m^2 / s^3.
         shape_held: the shape is known.
+        coupled: neighbouring frames are bound to each other.
     """
 
     expression_mean: Float
@@ -134,6 +135,7 @@ class Priors:
     rotation_change: float = 40.0
     place_change: Float = field(default_factory=lambda: np.array([0.2, 0.2, 0.2]))
     shape_held: bool = False
+    coupled: bool = True
 
 
 _BOUND = 0.02
@@ -202,7 +204,7 @@ class _System:
     frame_gradient: Float
     shape_gradient: Float
     neighbours: Float  # (P,) inverse power of each number's second derivative
-    differences: tuple[Float, Float, Float]  # (n - 2,) weights of three frames in an acceleration
+    differences: tuple[Float, ...]  # (n - 2,) three frames' shares in an acceleration, or none
     cost: float
 
 
@@ -214,7 +216,7 @@ def _system(
     gradient = np.zeros((n, size + shapes))
     cost = 0.0
     for observed in seen:
-        h, g, c = _data(state, views, observed)
+        h, g, c = _data(state, views, observed, priors.shape_held)
         full += h
         gradient += g
         cost += c
@@ -242,9 +244,10 @@ def _system(
         [np.full(3, priors.rotation_change), priors.place_change, priors.jaw_change,
          priors.expression_change]
     )  # fmt: skip
-    differences, acceleration = _accelerations(state, time_s)
+    differences: tuple[Float, ...] = ()
     frame_gradient = gradient[:, :size]
-    if n > 2:
+    if n > 2 and priors.coupled:
+        differences, acceleration = _accelerations(state, time_s)
         force = precision * acceleration
         cost += float((force * acceleration).sum())
         for k, share in enumerate(differences):
@@ -255,31 +258,36 @@ def _system(
     )  # fmt: skip
 
 
-def _data(state: State, views: Views, seen: Observations) -> tuple[Float, Float, float]:
+def _data(
+    state: State, views: Views, seen: Observations, shape_held: bool
+) -> tuple[Float, Float, float]:
     """Return normal matrix, gradient and cost of one set of points, frames in small batches."""
-    total = RIGID + JAW + state.coefficients.shape[1]
-    n = len(state)
-    normal, gradient = np.empty((n, total, total)), np.empty((n, total))
-    batch = max(1, 4096 // seen.points.count)
+    size, shapes, n = RIGID + JAW + state.expression.shape[1], len(state.shape), len(state)
+    used = size if shape_held else size + shapes
+    normal = np.zeros((n, size + shapes, size + shapes))
+    gradient = np.zeros((n, size + shapes))
+    batch = max(1, 8192 // seen.points.count)
     cost = 0.0
     for start in range(0, n, batch):
         part = slice(start, min(start + batch, n))
-        jacobian, error = _whitened(state[part], views[part], seen[part])
+        jacobian, error = _whitened(state[part], views[part], seen[part], shape_held)
         square = (error**2).sum(axis=-1)
         c2 = seen.robust**2
         cost += float((c2 * square / (c2 + square)).sum())
         weight = np.repeat(c2 / (c2 + square), 2, axis=1)  # square root of the usual weight
-        rows = jacobian.reshape(len(error), -1, total) * weight[:, :, None]
+        rows = jacobian.reshape(len(error), -1, used) * weight[:, :, None]
         flat = error.reshape(len(error), -1) * weight
-        across = rows.transpose(0, 2, 1)
-        normal[part] = across @ rows
-        gradient[part] = (across @ flat[:, :, None])[:, :, 0]
+        for k in range(len(error)):
+            normal[start + k, :used, :used] = rows[k].T @ rows[k]
+            gradient[start + k, :used] = flat[k] @ rows[k]
     return normal, gradient, cost
 
 
-def _whitened(state: State, views: Views, seen: Observations) -> tuple[Float, Float]:
+def _whitened(
+    state: State, views: Views, seen: Observations, shape_held: bool
+) -> tuple[Float, Float]:
     """Return Jacobian ``(n, L, 2, P + S)`` and error ``(n, L, 2)`` in standard deviations."""
-    at = seen.points.linearise(state.coefficients, state.jaw, state.eyes)
+    at = seen.points.linearise(state.coefficients, state.jaw, state.eyes, shape_held)
     arm = np.einsum("nab,nlb->nla", state.rotation, at.points - state.pivot)
     world = arm + state.place_m[:, None]
     depth = views.distance_m - world[..., 2]
@@ -294,13 +302,14 @@ def _whitened(state: State, views: Views, seen: Observations) -> tuple[Float, Fl
     )
     lens = seen.whitening @ lens
     turned = lens @ state.rotation[:, None]
-    shapes = len(state.shape)
     coefficients = turned @ at.by_coefficient
-    jacobian = np.concatenate(
-        [-lens @ cross_matrices(arm), lens, turned @ at.by_jaw, coefficients[..., shapes:],
-         coefficients[..., :shapes]],
-        axis=-1,
-    )  # fmt: skip
+    parts = [-lens @ cross_matrices(arm), lens, turned @ at.by_jaw]
+    if shape_held:
+        parts.append(coefficients)
+    else:
+        shapes = len(state.shape)
+        parts += [coefficients[..., shapes:], coefficients[..., :shapes]]
+    jacobian = np.concatenate(parts, axis=-1)
     error = np.einsum("nlab,nlb->nla", seen.whitening, picture - seen.target_px)
     return jacobian, error
 
@@ -324,15 +333,11 @@ def _frame_priors(state: State, priors: Priors) -> tuple[Float, Float, float]:
     return stiffness, pull, cost
 
 
-def _accelerations(state: State, time_s: Float) -> tuple[tuple[Float, Float, Float], Float]:
+def _accelerations(state: State, time_s: Float) -> tuple[tuple[Float, ...], Float]:
     """Return the shares of three frames in an acceleration, and the accelerations (n - 2, P).
 
     Scaled by the square root of the interval: a sum of squares is then an integral over time.
     """
-    n = len(state)
-    if n < 3:
-        empty = np.zeros(0)
-        return (empty, empty, empty), np.zeros((0, 0))
     step = np.diff(time_s)
     span = 0.5 * (step[1:] + step[:-1])
     before = 1.0 / step[:-1] / np.sqrt(span)
@@ -350,32 +355,21 @@ def _step(
     system: _System, shape_held: bool, damping: float, rigid_only: bool
 ) -> tuple[Float, Float]:
     """Return the step of the frames ``(n, P)`` and of the shape ``(S,)``."""
-    from scipy.linalg import cho_solve_banded, cholesky_banded
-
     n, size = system.frame_gradient.shape
     free = RIGID if rigid_only else size
     blocks = system.frames[:, :free, :free].copy()
     index = np.arange(free)
     blocks[:, index, index] *= 1.0 + damping
     blocks[:, index, index] += 1e-9
-    reach = 2 * free if n > 2 else free - 1
-    band = np.zeros((reach + 1, n, free))
-    for a in range(free):  # upper form: row reach + i - j, column j
-        for b in range(a, free):
-            band[reach + a - b, :, b] = blocks[:, a, b]
-    if n > 2:
-        precision = system.neighbours[:free]
-        shares = system.differences
-        for i in range(3):
-            for j in range(i, 3):
-                product = (shares[i] * shares[j])[:, None] * precision
-                band[reach - (j - i) * free, j : n - 2 + j] += product
-    factor = cholesky_banded(band.reshape(reach + 1, n * free))
-    right = [-system.frame_gradient[:, :free].reshape(-1, 1)]
     held = shape_held or rigid_only
+    right = -system.frame_gradient[:, :free, None]
     if not held:
-        right.append(system.border.reshape(n * free, -1))
-    solved = cho_solve_banded((factor, False), np.concatenate(right, axis=1))
+        right = np.concatenate([right, system.border], axis=2)
+    if system.differences:
+        solved = _solve_band(blocks, right, system)
+    else:
+        solved = np.linalg.solve(blocks, right)
+    solved = solved.reshape(n * free, -1)
     step = np.zeros((n, size))
     if held:
         step[:, :free] = solved.reshape(n, free)
@@ -388,6 +382,27 @@ def _step(
     shape = np.linalg.solve(schur, -system.shape_gradient - border.T @ solved[:, 0])
     step[:, :] = (solved[:, 0] - solved[:, 1:] @ shape).reshape(n, size)
     return step, shape
+
+
+def _solve_band(blocks: Float, right: Float, system: _System) -> Float:
+    """Return the solution ``(n, P, k)`` where frames are bound to their neighbours."""
+    from scipy.linalg import cho_solve_banded, cholesky_banded
+
+    n, free = blocks.shape[:2]
+    reach = 2 * free
+    band = np.zeros((reach + 1, n, free))
+    for a in range(free):  # upper form: row reach + i - j, column j
+        for b in range(a, free):
+            band[reach + a - b, :, b] = blocks[:, a, b]
+    precision = system.neighbours[:free]
+    shares = system.differences
+    for i in range(3):
+        for j in range(i, 3):
+            product = (shares[i] * shares[j])[:, None] * precision
+            band[reach - (j - i) * free, j : n - 2 + j] += product
+    factor = cholesky_banded(band.reshape(reach + 1, n * free))
+    solved = cho_solve_banded((factor, False), right.reshape(n * free, -1))
+    return np.asarray(solved).reshape(right.shape)
 
 
 def _moved(state: State, step: Float, shape: Float) -> State:
