@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -119,19 +120,21 @@ def command(
     if (backend == "deca") != (deca_path is not None):
         raise InputError("--backend deca needs --deca FILE, and --deca only that backend.")
 
+    # thousands of small matrices: threads that share one wait for each other, ten times as long
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     import json
 
     import cv2
-    import torch
 
     from relight_model.frame_source import open_frames
     from relight_model.head.capture import Captured, CaptureSettings, capture
+    from relight_model.head.capture_deca import capture_by_deca
     from relight_model.head.clip import HeadClip
     from relight_model.head.landmarks import landmark_detector
     from relight_model.head.model import HeadModel
 
     cv2.setNumThreads(1)  # pictures of a face are small: threads only get in each other's way
-    torch.set_num_threads(max(1, torch.get_num_threads()))
     source = open_frames(sources)
     model = HeadModel.load(head_path)
     shape = None
@@ -145,10 +148,13 @@ def command(
     captured: Captured
     with _Bars(quiet or as_json) as told:
         if deca_path is not None:
-            raise InputError("the DECA backend is not wired yet.")
-        captured = capture(
-            source, model.head, model.fingerprint, landmark_detector(), settings, told
-        )
+            captured = capture_by_deca(
+                source, model, deca_path, landmark_detector(), settings, told
+            )
+        else:
+            captured = capture(
+                source, model.head, model.fingerprint, landmark_detector(), settings, told
+            )
         captured.clip.save(output)
         if overlay is not None:
             from relight_model.head.capture_overlay import write_overlay

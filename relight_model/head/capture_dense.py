@@ -33,7 +33,7 @@ _WINDOW_PX = 4.0
 #: Neighbouring points and pixels say much the same: how many of them count as one.
 _REDUNDANCY = 30.0
 #: How much more is to be trusted than the noise of the pictures says.
-_TRUST = 3.0
+_TRUST = 4.0
 #: Width of the neighbourhood in which the pictures' brightness and contrast are made alike.
 _GAIN_PX = 7.0
 #: Steps of Lucas and Kanade hold no farther than this, times the pictures' softness.

@@ -39,9 +39,9 @@ KEY_FRAMES = 48
 #: Frames refined at once, and how many of them on either side are refined again.
 WINDOW, OVERLAP = 96, 6
 #: Softness of the pictures (pixels) in each round: mean texture, clip's texture, every frame.
-_MEAN_ROUNDS = (2.0, 1.5, 1.5)
-_OWN_ROUNDS = (2.0, 1.0, 1.0)
-_FRAME_ROUNDS = (2.5, 1.0)
+_MEAN_ROUNDS = (2.0, 1.5, 1.5, 1.5)
+_OWN_ROUNDS = (2.0, 1.0)
+_FRAME_ROUNDS = (2.5, 1.5, 1.0)
 #: Deviation of identity coefficients, as one frame alone would have it.
 _SHAPE_SPREAD, _SHAPE_SPREAD_OWN = 1.0, 1.0
 _LANDMARK_WEIGHT, _LANDMARK_WEIGHT_OWN = 1.0, 0.5
