@@ -331,6 +331,11 @@ def _shape_judge(
                 f"performer's mean has {report.constant_error:.3f}), {report.performer_error:.3f} "
                 "on the takes."
             )
+            if report.error > 0.9 * report.constant_error:
+                log.say(
+                    "note: the shape regressor is hardly better than the mean, so the context loss "
+                    "says little: more regressor.steps and regressor.shapes, or losses.context=0."
+                )
     process.wait()
     load_weights(regressor, path)
     return ShapeJudge(regressor.eval().requires_grad_(False), choice.size)

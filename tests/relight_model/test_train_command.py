@@ -264,7 +264,7 @@ def test_two_processes_have_the_curve_of_one_with_twice_the_batch(tmp_path):
 def test_torchrun_trains_a_run_by_two_processes(talk, tmp_path):
     torchrun = Path(sys.executable).with_name("torchrun")
     command = [
-        torchrun, "--nproc-per-node", "2", "--master-port", "0", "-m", "relight_model", "train",
+        torchrun, "--nproc-per-node", "2", "--standalone", "-m", "relight_model", "train",
         "tiny", "--data", talk, "--out", tmp_path / "run", "--steps", "4",
     ]  # fmt: skip
     done = subprocess.run(
