@@ -1,5 +1,5 @@
-# ruff: noqa: E402 (threads are limited before numpy is loaded)
-"""How right face capture is: three simulated heads of known parameters, noise alone, and real faces.
+# ruff: noqa: E402
+"""How right face capture is: simulated heads of known parameters, noise alone, real faces.
 
     python benchmarks/face_capture.py [--seconds 3] [--no-refine] [--real FOLDER] [--json]
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 
+# before numpy is loaded
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 

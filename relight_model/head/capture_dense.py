@@ -126,11 +126,12 @@ def _step(
         softness_px: how much both are softened first.
     """
     window = max(_WINDOW_PX, 1.6 * softness_px)
-    at, alike = np.zeros((len(pixels), 5)), []
+    at = np.zeros((len(pixels), 5))
+    alike: list[Image] = []
     for rendered, frame in pairs:
-        planes, agreement = _evidence(rendered, frame, inside, softness_px)
+        planes, likeness = _evidence(rendered, frame, inside, softness_px)
         at += sample(_soft(planes, window), pixels)
-        alike.append(agreement)
+        alike.append(likeness)
     # pixels of the window, as many of them as are worth one
     worth = _TRUST * 4.0 * np.pi * window**2 / (_REDUNDANCY + 4.0 * np.pi * softness_px**2)
     information = np.empty((len(pixels), 2, 2))

@@ -104,7 +104,7 @@ def refine(
         held = [pending[k] for k in range(begin, end)]
         now = state[window]
         seen = worker.landmarks(now, views[window], unbiased[window], confidence[window], 0.6)
-        now = solve(now, views[window], [seen], priors, time_s[window], 4)
+        now = solve(now, views[window], [seen], priors, time_s[window], 4, rigid_only=True)
         for softness in _FRAME_ROUNDS:
             now = worker.step(
                 now, views[window], held, texture, softness, unbiased[window],

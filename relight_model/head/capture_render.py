@@ -118,7 +118,8 @@ def crop_face(rgb: NDArray[np.uint8], centre: Float, face_px: float) -> Crop:
             [[1 / scale, 0.0, left + 0.5 / scale], [0.0, 1 / scale, top + 0.5 / scale]]
         )
     if source.size == 0:
-        gray = redness = np.zeros((size, size), np.float32)
+        gray: Image = np.zeros((size, size), np.float32)
+        redness: Image = gray
     else:
         cut = cv2.warpAffine(
             source, affine, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,

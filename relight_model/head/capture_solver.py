@@ -364,12 +364,12 @@ def _step(
     held = shape_held or rigid_only
     right = -system.frame_gradient[:, :free, None]
     if not held:
-        right = np.concatenate([right, system.border], axis=2)
+        right = np.asarray(np.concatenate([right, system.border], axis=2), np.float64)
     if system.differences:
         solved = _solve_band(blocks, right, system)
     else:
-        solved = np.linalg.solve(blocks, right)
-    solved = solved.reshape(n * free, -1)
+        solved = np.asarray(np.linalg.solve(blocks, right), np.float64)
+    solved = np.asarray(solved, np.float64).reshape(n * free, -1)
     step = np.zeros((n, size))
     if held:
         step[:, :free] = solved.reshape(n, free)
@@ -381,7 +381,7 @@ def _step(
     schur = corner - border.T @ solved[:, 1:]
     shape = np.linalg.solve(schur, -system.shape_gradient - border.T @ solved[:, 0])
     step[:, :] = (solved[:, 0] - solved[:, 1:] @ shape).reshape(n, size)
-    return step, shape
+    return step, np.asarray(shape, np.float64)
 
 
 def _solve_band(blocks: Float, right: Float, system: _System) -> Float:
