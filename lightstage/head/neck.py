@@ -20,6 +20,7 @@ _SKIN_ROWS, _SHIRT_ROWS = 8, 12
 _COLLAR_FRONT_M, _COLLAR_BACK_M = -0.1545, -0.1290
 _COLLAR_M = 0.0022
 _AXIS_Z_M = -0.030
+_HALF_SHOULDERS_M = 0.099
 
 
 def neck_ring(heights: NDArray[np.floating], swell_m: float = 0.0) -> Array:
@@ -34,6 +35,8 @@ def neck_ring(heights: NDArray[np.floating], swell_m: float = 0.0) -> Array:
     axis = np.column_stack([np.zeros(half), heights[:half], np.full(half, _AXIS_Z_M)])
     axis = axis.astype(np.float32)
     ring = sculpture.march(axis + np.float32(0.15) * out, -out, 0.15) + np.float32(swell_m) * out
+    # arms are left out: what is wider than the camera's picture only costs time
+    ring[:, 0] = np.minimum(ring[:, 0], _HALF_SHOULDERS_M)
     mirrored = ring[-2:0:-1] * np.array([-1, 1, 1], np.float32)
     return np.asarray(np.concatenate([ring, mirrored]), np.float32)
 
