@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Iterator
@@ -104,13 +105,19 @@ def running_cluster(address: str) -> Iterator[Any]:
     """
     from distributed import Client
 
+    failed = ""
     try:
         client = Client(address, timeout=10)
     except (OSError, ValueError, TimeoutError) as reason:
+        failed = str(reason)
+    if failed:
+        # a client that failed closes itself when it is collected: now, for it takes a lock that
+        # another client may hold while it starts, and would wait for ever
+        gc.collect()
         raise InputError(
-            f"{address}: no Dask scheduler answers there ({reason}); start one with "
+            f"{address}: no Dask scheduler answers there ({failed}); start one with "
             f"'dask scheduler' or leave --scheduler out."
-        ) from None
+        )
     with client:
         try:
             client.wait_for_workers(1, timeout=WORKERS_WITHIN_S)

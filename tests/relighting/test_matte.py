@@ -199,6 +199,8 @@ def test_torchscript_without_torch_says_what_to_do(
         load_torchscript(tmp_path / "modnet.pt")
 
 
+# users have TorchScript files, whatever torch would have them use instead
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_a_torchscript_network_gives_what_torch_gives(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from relight_model.matte_network import load_torchscript
