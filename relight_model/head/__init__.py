@@ -1,1 +1,1 @@
-"""The parametric head: its torch model, landmarks, face capture and what is done with parameters."""
+"""The parametric head: its torch model, landmarks, face capture, and uses of its parameters."""
