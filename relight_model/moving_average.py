@@ -26,16 +26,16 @@ class MovingAverage:
             name: value.detach().clone() for name, value in network.state_dict().items()
         }
 
-    @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
         """Take in the weights after ``step`` steps; whole numbers (counters) are copied."""
         decay = min(self.decay, (1.0 + step) / (10.0 + step))
-        for name, value in network.state_dict().items():
-            mine = self.state[name]
-            if mine.is_floating_point():
-                mine.lerp_(value.detach(), 1.0 - decay)
-            else:
-                mine.copy_(value)
+        with torch.no_grad():
+            for name, value in network.state_dict().items():
+                mine = self.state[name]
+                if mine.is_floating_point():
+                    mine.lerp_(value.detach(), 1.0 - decay)
+                else:
+                    mine.copy_(value)
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from ``tensors``.
