@@ -20,6 +20,7 @@ from relight_model.head.capture_fit import (
     yaw_of,
 )
 from relight_model.head.capture_gaze import GazeFinder
+from relight_model.head.capture_lids import LidFinder
 from relight_model.head.capture_points import HeadPoints
 from relight_model.head.capture_render import Crop, FaceRenderer, Image, crop_face
 from relight_model.head.capture_solver import (
@@ -115,6 +116,7 @@ def refine(
             now, views[window], held, texture, _FRAME_ROUNDS[-1], unbiased[window],
             confidence[window], _LANDMARK_WEIGHT_OWN, priors, time_s[window],
         )  # fmt: skip
+        now = worker.lids.closed(now, views[window], held)
         stop = min(len(state), start + step)
         done.append(now[slice(start - begin, stop - begin)])
         for place in [k for k in pending if k < stop - OVERLAP]:
@@ -139,6 +141,7 @@ class _Refiner:
         self.matcher = DenseMatcher(head, FaceRenderer(head))
         self.scale = face_scale(head)
         self.gaze = GazeFinder(head)
+        self.lids = LidFinder(head, self.matcher.renderer)
 
     def crop(self, rgb: NDArray[np.uint8], state: State, views: Views, index: int) -> Crop:
         """Return a frame's face."""
