@@ -117,6 +117,7 @@ def refine(
             confidence[window], _LANDMARK_WEIGHT_OWN, priors, time_s[window],
         )  # fmt: skip
         now = worker.lids.closed(now, views[window], held)
+        now = worker.with_gaze(now, views[window], held, time_s[window])
         stop = min(len(state), start + step)
         done.append(now[slice(start - begin, stop - begin)])
         for place in [k for k in pending if k < stop - OVERLAP]:
