@@ -21,6 +21,7 @@ from relight_model.head.capture_fit import (
 )
 from relight_model.head.capture_gaze import GazeFinder
 from relight_model.head.capture_lids import LidFinder
+from relight_model.head.capture_outline import OutlineFinder
 from relight_model.head.capture_points import HeadPoints
 from relight_model.head.capture_render import Crop, FaceRenderer, Image, crop_face
 from relight_model.head.capture_solver import (
@@ -143,6 +144,7 @@ class _Refiner:
         self.scale = face_scale(head)
         self.gaze = GazeFinder(head)
         self.lids = LidFinder(head, self.matcher.renderer)
+        self.outline = OutlineFinder(head)
 
     def crop(self, rgb: NDArray[np.uint8], state: State, views: Views, index: int) -> Crop:
         """Return a frame's face."""
@@ -191,7 +193,11 @@ class _Refiner:
             4.0,
         )
         seen = self.landmarks(state, views, landmarks_px, confidence, weight)
-        return solve(state, views, [dense, seen], priors, time_s, 2)
+        evidence = [dense, seen]
+        outline = self.outline.find(state, views, crops)
+        if outline is not None:
+            evidence.append(outline)
+        return solve(state, views, evidence, priors, time_s, 2)
 
     def fit_keys(
         self, state: State, views: Views, crops: list[Crop], landmarks_px: Float,
