@@ -13,7 +13,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from lightstage.colour import encode_srgb, luminance
 from lightstage.errors import InputError
@@ -39,6 +38,7 @@ from relight_model.losses import (
 )
 from relight_model.ms_ssim import SCALE_WEIGHTS, ms_ssim, scale_count
 from relight_model.networks import NetworkConfig, ReflectanceNetwork, VggFeatures
+from tests.relight_model.reference_metrics import multiscale_structural_similarity_index_measure
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
