@@ -1,7 +1,7 @@
 """torchmetrics' similarity of pictures, against which ours is checked.
 
 Where matplotlib is not installed, colour-science leaves a stand-in of that name among the loaded
-modules, which torchmetrics takes for a broken installation: it is removed before torchmetrics loads.
+modules, which torchmetrics takes for a broken installation: it is removed first.
 """
 
 import sys
