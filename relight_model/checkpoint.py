@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lightstage.errors import InputError
-from lightstage.manifest import read_json
+from lightstage.manifest import flush_folder, read_json
 from relight_model.moving_average import MovingAverage
 
 FOLDER = "checkpoints"
@@ -86,7 +86,7 @@ def save_checkpoint(
     if place.exists():
         shutil.rmtree(place)
     partial.replace(place)
-    _flush_folder(place.parent)
+    flush_folder(place.parent)
     for old in checkpoints(run)[: -max(keep, 1)]:
         shutil.rmtree(old, ignore_errors=True)
     return place
@@ -183,7 +183,7 @@ def save_weights(network: nn.Module, path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
     _save(network.state_dict(), partial)
     partial.replace(path)
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
 
 
 def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -233,11 +233,3 @@ def _hash(path: Path) -> str:
         while block := file.read(1 << 22):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

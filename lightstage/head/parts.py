@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,18 +26,7 @@ PartName = Literal[
     "tongue",
     "shirt",
 ]
-PART_NAMES: tuple[PartName, ...] = (
-    "skin",
-    "lid_edge",
-    "mouth_bag",
-    "upper_teeth",
-    "lower_teeth",
-    "eye_left",
-    "eye_right",
-    "ear",
-    "tongue",
-    "shirt",
-)
+PART_NAMES: tuple[PartName, ...] = get_args(PartName)
 
 
 @dataclass

@@ -56,7 +56,7 @@ class LidFinder:
         kept = ((reach < _REACH_M) | eyeball)[renderer.faces].all(axis=1)
         self._renderer = copy.copy(renderer)
         self._renderer.faces = np.ascontiguousarray(renderer.faces[kept])
-        self._renderer._uv_corners = renderer._uv_corners[kept]
+        self._renderer.uv_corners = renderer.uv_corners[kept]
 
     def closed(self, state: State, views: Views, crops: list[Crop]) -> State:
         """Return the state with the lids as far closed as the frames show them.
@@ -108,7 +108,7 @@ class LidFinder:
         """Return of each eye: likeness in brightness, difference and variance in redness."""
         renderer = self._renderer
         seen = renderer.render(world, camera, renderer.mean_texture, part.gray)
-        red = renderer.render(world, camera, renderer._mean_redness)
+        red = renderer.render(world, camera, renderer.mean_redness)
         inside = np.asarray(seen.mask, np.float32)
         planes = np.dstack(
             [seen.picture, equalised(part.gray, inside, FEATURES), red.picture * inside,

@@ -189,14 +189,14 @@ class FaceRenderer:
         self.vertices, inverse = np.unique(faces[kept].ravel(), return_inverse=True)
         self.faces = inverse.reshape(-1, 3).astype(np.int32)
         self.points = HeadPoints.at_vertices(head, self.vertices)
-        self._uv_corners = head.vt[head.ft[kept].astype(np.int64)].astype(np.float32)
+        self.uv_corners = head.vt[head.ft[kept].astype(np.int64)].astype(np.float32)
         gray = head.texture @ LUMINANCE_REC709
         side = min(_TEXTURE_PX, gray.shape[0])
         self.mean_texture = np.asarray(
             cv2.resize(gray, (side, side), interpolation=cv2.INTER_AREA), np.float32
         )
         red = _redness(np.asarray(head.texture[..., :2], np.float32))
-        self._mean_redness = np.asarray(
+        self.mean_redness = np.asarray(
             cv2.resize(red, (side, side), interpolation=cv2.INTER_AREA), np.float32
         )
         self._open = _openness(head)[self.vertices]
@@ -248,7 +248,7 @@ class FaceRenderer:
             inside = mask.astype(np.float32)
             picture = equalised(picture, inside, FEATURES)
             redness = np.zeros((size, size), np.float32)
-            redness[row, column] = sample(self._mean_redness, uv)
+            redness[row, column] = sample(self.mean_redness, uv)
             redness = equalised(redness, inside, FEATURES)
         return Rendering(picture, mask, depth, redness)
 
@@ -304,13 +304,13 @@ class FaceRenderer:
 
     def _texels(self, drawn: Fragments, side: int) -> Image:
         """Return where in a texture each fragment lies, ``(n, 2)`` texels."""
-        uv = np.einsum("nk,nkd->nd", drawn.weights, self._uv_corners[drawn.face])
+        uv = np.einsum("nk,nkd->nd", drawn.weights, self.uv_corners[drawn.face])
         return np.column_stack([uv[:, 0] * side - 0.5, (1.0 - uv[:, 1]) * side - 0.5])
 
     def _lay_out(self, side: int) -> None:
         """Find the triangle that each texel of the face's texture lies in."""
         self._side = side
-        flat = self._uv_corners.reshape(-1, 2)
+        flat = self.uv_corners.reshape(-1, 2)
         place = np.column_stack([flat - 0.5, np.zeros(len(flat))]).astype(np.float32)
         index = np.arange(len(flat), dtype=np.int32).reshape(-1, 3)
         camera = PinholeCamera(side, side, float(side), 1.0)
